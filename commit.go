@@ -1,0 +1,357 @@
+package session
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"strings"
+	"time"
+)
+
+var errClientGone = errors.New("session: the client hung up while its session was loaded")
+
+// load implements keeper: of the request's cookies it takes the first that opens a session.
+func (x *exchange) load(st *state) error {
+	tokens, present, malformed := cookieTokens(x.request.Header, x.manager.config.Name)
+	x.present = present > 0
+	if malformed > 0 {
+		x.eventFor(EventRejected, "", "", "malformed", nil)
+	}
+	for _, token := range tokens {
+		record, err := x.loadOne(token)
+		switch {
+		case err == nil:
+			st.base, st.lapsed = record, false
+			st.token = Token{id: record.ID, cookie: token.cookie, value: token.value}
+			return x.revalidate(st)
+		case errors.Is(err, ErrNotFound):
+			st.lapsed = st.lapsed || errors.Is(err, ErrSessionEnded)
+		default:
+			return err
+		}
+	}
+	return nil
+}
+
+// loadOne asks the store for one token. An error that is not ErrNotFound fails the load.
+func (x *exchange) loadOne(token Token) (*Record, error) {
+	ctx, cancel := x.manager.storeContext(x.request.Context())
+	defer cancel()
+	record, err := x.manager.store.Load(ctx, token)
+	if err == nil {
+		err = x.admit(token, record)
+	}
+	switch {
+	case err == nil:
+		return record, nil
+	case errors.Is(err, ErrNotFound):
+		x.rejected(token, err)
+		return nil, err
+	case x.request.Context().Err() != nil:
+		return nil, fmt.Errorf("%w: %w", errClientGone, err)
+	}
+	return nil, x.storeError("load", token.ID(), err)
+}
+
+// admit checks that a record is the one asked for, and within its limits by this clock.
+func (x *exchange) admit(token Token, record *Record) error {
+	if record != nil && (record.ID == "" || token.ID() != "" && record.ID != token.ID()) {
+		return errUnreadable
+	}
+	return record.Live(x.session.now())
+}
+
+// rejected tells why a token opens nothing.
+func (x *exchange) rejected(token Token, err error) {
+	var expired *expiredError
+	switch {
+	case errors.As(err, &expired):
+		x.eventFor(EventExpired, expired.record.ID, expired.record.User, expired.limit, nil)
+	case errors.Is(err, ErrSessionEnded):
+		x.eventFor(EventRejected, token.ID(), "", "ended", nil)
+	case errors.Is(err, errBadSeal):
+		x.eventFor(EventRejected, token.ID(), "", "bad seal", nil)
+	case errors.Is(err, errUnreadable):
+		x.eventFor(EventRejected, token.ID(), "", "unreadable", nil)
+		x.log(slog.LevelWarn, "session: a stored session can't be read", err, "session", token.ID())
+	default:
+		x.eventFor(EventRejected, token.ID(), "", "unknown", nil)
+	}
+}
+
+// revalidate asks the application whether the session stands. It is shown a Session of its own, since the request's is
+// locked; what it changes there is taken over.
+func (x *exchange) revalidate(st *state) error {
+	if x.manager.config.Revalidate == nil {
+		return nil
+	}
+	probe := &Session{loaded: true, state: state{config: st.config, base: st.base, token: st.token}}
+	shown := &requestContext{x.request.Context(), x.manager, probe}
+	ctx, cancel := context.WithTimeout(shown, x.manager.config.StoreTimeout)
+	defer cancel()
+	err := x.manager.config.Revalidate(ctx, probe)
+	switch {
+	case err == nil:
+		st.pending = probe.state.pending
+		x.session.encodeErr = probe.encodeErr
+		return nil
+	case errors.Is(err, ErrSessionEnded):
+		return x.endInvalid(st)
+	case x.request.Context().Err() != nil:
+		st.base = nil
+		return fmt.Errorf("%w: %w", errClientGone, err)
+	}
+	failed := x.storeError("revalidate", st.base.ID, err)
+	st.base = nil
+	return failed
+}
+
+func (x *exchange) endInvalid(st *state) error {
+	id, user := st.base.ID, st.base.User
+	if err := x.deleteBase(x.request.Context()); err != nil {
+		st.base = nil
+		return err
+	}
+	x.eventFor(EventRevoked, id, user, "revalidation", nil)
+	st.over()
+	return nil
+}
+
+// commit makes the changes pending, and puts the cookie into the header if that can still be sent. Nothing that the
+// client does cuts it short.
+func (x *exchange) commit(ctx context.Context, header bool) error {
+	defer x.notify()
+	x.committing.Lock()
+	defer x.committing.Unlock()
+	x.session.mu.Lock()
+	defer x.session.mu.Unlock()
+	s := &x.session
+	if !s.loaded {
+		return nil
+	}
+	if header && !x.response.begun.Load() {
+		varyByCookie(x.response.w.Header())
+	}
+	if err := cmp.Or(x.failure, s.loadErr, s.encodeErr); err != nil {
+		return err
+	}
+	p := s.state.plan(x.session.now())
+	switch p.step {
+	case nothing:
+		return nil
+	case refuse:
+		return fmt.Errorf("%w; what the request set is not kept", ErrSessionEnded)
+	case end:
+		return x.destroy(ctx, header)
+	}
+	if p.cookie && !header {
+		return ErrResponseStarted
+	}
+	return x.store(ctx, p, header)
+}
+
+// destroy ends the session and removes the cookie.
+func (x *exchange) destroy(ctx context.Context, header bool) error {
+	st := &x.session.state
+	if st.base != nil && st.destroy {
+		if err := x.deleteBase(ctx); err != nil {
+			return err
+		}
+		x.event(EventDestroyed, "", nil)
+	}
+	st.base, st.token, st.pending = nil, Token{}, pending{}
+	if !header {
+		return nil // Destroy itself said that the cookie stays
+	}
+	h := x.response.w.Header()
+	if x.present || x.cookieSet {
+		setCookie(h, x.manager.config.cookie("", x.session.now(), time.Time{}))
+	}
+	x.clearSiteData(h)
+	return nil
+}
+
+// clearSiteData asks the browser to forget what it knows of this site, at a Destroy.
+func (x *exchange) clearSiteData(h http.Header) {
+	if x.manager.config.ClearSiteData {
+		h.Set("Clear-Site-Data", `"cache", "cookies", "storage"`)
+	}
+}
+
+func (x *exchange) deleteBase(ctx context.Context) error {
+	base := x.session.state.base
+	ctx, cancel := x.manager.storeContext(context.WithoutCancel(ctx))
+	defer cancel()
+	if err := x.manager.store.Delete(ctx, base.ID, base.Deadline); err != nil {
+		return x.storeError("delete", base.ID, err)
+	}
+	return nil
+}
+
+// store saves the session, and sends its cookie if that is new.
+func (x *exchange) store(ctx context.Context, p plan, header bool) error {
+	st := &x.session.state
+	before := st.token
+	token, err := x.attempt(ctx, &p)
+	switch {
+	case err == nil:
+	case p.step == touch:
+		return x.touchFailed(err)
+	case errors.Is(err, ErrNotFound):
+		x.event(EventRejected, "ended meanwhile", nil)
+		st.over()
+		if p.sets {
+			return fmt.Errorf("%w while the request was under way; what it set is not kept", ErrSessionEnded)
+		}
+		return nil
+	default:
+		return x.commitError(err)
+	}
+	moved := token.Value() != before.Value()
+	if moved && !header && p.step != touch {
+		return ErrResponseStarted
+	}
+	if moved && len(x.manager.config.Name)+len(token.cookieValue()) > maxCookie {
+		return ErrCookieTooLarge
+	}
+	x.told(p)
+	if st.destroy && header {
+		x.clearSiteData(x.response.w.Header())
+	}
+	st.done(p.change, token)
+	if header && (moved || p.cookie) {
+		x.sendCookie()
+	}
+	return nil
+}
+
+// attempt saves, and puts the changes on the newer record as long as another request's change is in the way of an
+// Update. All Updates of one session in this process wait for each other: without the queue, retries starve.
+func (x *exchange) attempt(ctx context.Context, p *plan) (Token, error) {
+	st := &x.session.state
+	ctx, cancel := x.manager.storeContext(context.WithoutCancel(ctx))
+	defer cancel()
+	if len(p.change.Expect) > 0 {
+		release, err := x.manager.queue.wait(ctx, st.base.ID)
+		if err != nil {
+			return Token{}, err
+		}
+		defer release()
+	}
+	for {
+		token := st.token
+		if p.change.Create {
+			token = st.issued
+		}
+		saved, err := x.manager.store.Save(ctx, token, p.change)
+		var conflict *ConflictError
+		if !errors.As(err, &conflict) || conflict.Current == nil {
+			return saved, err
+		}
+		x.event(EventConflict, "update", nil)
+		if err := x.rebase(conflict.Current); err != nil {
+			return Token{}, err
+		}
+		*p = st.plan(x.session.now())
+		if p.change == nil || ctx.Err() != nil {
+			return Token{}, errors.Join(err, ctx.Err())
+		}
+	}
+}
+
+// rebase runs the Updates again. They are the application's code, so the lock is let go meanwhile.
+func (x *exchange) rebase(current *Record) error {
+	s := &x.session
+	for {
+		version, edits := s.state.version, s.state.edits
+		s.mu.Unlock()
+		remade, err := remake(edits, current)
+		s.mu.Lock()
+		if err != nil {
+			return err
+		}
+		if s.state.version == version {
+			s.state.rebase(current, remade)
+			return nil
+		}
+	}
+}
+
+// touchFailed: the request itself lost nothing, so it is answered; that the session may end early is told.
+func (x *exchange) touchFailed(err error) error {
+	if !errors.Is(err, ErrNotFound) {
+		_ = x.commitError(err)
+		return nil
+	}
+	x.event(EventRejected, "ended meanwhile", nil)
+	x.session.state.over()
+	return nil
+}
+
+func (x *exchange) commitError(err error) error {
+	if errors.Is(err, ErrCookieTooLarge) || errors.Is(err, errors.ErrUnsupported) {
+		return err
+	}
+	id := ""
+	if base := x.session.state.base; base != nil {
+		id = base.ID
+	}
+	return x.storeError("save", id, err)
+}
+
+func (x *exchange) storeError(op, id string, err error) error {
+	failed := &StoreError{Op: op, Err: err}
+	x.eventFor(EventStoreError, id, "", op, failed)
+	x.log(slog.LevelError, "session: the store failed", failed, "session", id)
+	return failed
+}
+
+// told notes the event of a successful commit.
+func (x *exchange) told(p plan) {
+	r := p.change.Record
+	st := &x.session.state
+	switch {
+	case p.step != create:
+	case st.fresh && st.user != "":
+		x.eventFor(EventLoggedIn, r.ID, r.User, "", nil)
+	case st.fresh && st.destroy:
+		x.event(EventDestroyed, "", nil)
+		x.eventFor(EventCreated, r.ID, r.User, "", nil)
+	case st.regenerate:
+		x.eventFor(EventRegenerated, r.ID, r.User, "", nil)
+	default:
+		x.eventFor(EventCreated, r.ID, r.User, "", nil)
+	}
+}
+
+// sendCookie puts the session's cookie into the header.
+func (x *exchange) sendCookie() {
+	st, c := &x.session.state, &x.manager.config
+	expires := time.Time{}
+	if st.base.Persistent {
+		expires = st.base.Deadline
+	}
+	setCookie(x.response.w.Header(), c.cookie(st.token.cookieValue(), x.session.now(), expires))
+	x.cookieSet = true
+	if c.Secure == On && insecure(x.request) {
+		x.manager.warnInsecure(x.request)
+	}
+}
+
+// insecure tells whether the browser will drop a Secure cookie: the request came over plain HTTP, as far as one can
+// know behind a proxy.
+func insecure(r *http.Request) bool {
+	if r.TLS != nil || r.Header.Get("X-Forwarded-Proto") != "" || r.Header.Get("Forwarded") != "" {
+		return false
+	}
+	host := r.Host
+	if h, _, err := net.SplitHostPort(host); err == nil {
+		host = h
+	}
+	ip := net.ParseIP(strings.Trim(host, "[]"))
+	return host != "localhost" && !strings.HasSuffix(host, ".localhost") && (ip == nil || !ip.IsLoopback())
+}

@@ -1,0 +1,219 @@
+package session
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"reflect"
+	"strings"
+	"time"
+)
+
+// Config is the configuration of a Manager. Its zero value is safe: a cookie for this host only, sent over HTTPS (and
+// to http://localhost), out of reach of scripts and of cross-site POSTs, gone when the browser closes, for a session of
+// at most a day and an hour of idleness.
+type Config struct {
+	// Name is the cookie's name. The default is "__Host-session"; "__Secure-session" with a Domain or another Path; and
+	// "session" with Secure: Off, since browsers hold the prefixes to their promise (RFC 6265bis, section 4.1.3).
+	Name string
+
+	// Domain makes the cookie go to a domain and all hosts below it. The default is this host only.
+	Domain string
+
+	// Path limits the cookie to paths below it; it is no security boundary. The default is "/".
+	Path string
+
+	// Secure keeps the cookie from plain HTTP. Browsers make an exception for http://localhost. The default is On.
+	Secure Switch
+
+	// HttpOnly keeps the cookie from scripts. The default is On.
+	HttpOnly Switch
+
+	// SameSite is always sent. The default, and what http.SameSiteDefaultMode means here, is Lax. None needs Secure.
+	SameSite http.SameSite
+
+	// Partitioned keeps one cookie for each top-level site (CHIPS), for content that others embed; used with SameSite
+	// None. It needs Secure.
+	Partitioned bool
+
+	// Persistent gives the cookie a Max-Age, so that it survives closing the browser; SetPersistent does so for one
+	// session. The default is a cookie that goes with the browser.
+	Persistent bool
+
+	// IdleTimeout ends a session that is not used for so long. The default is an hour, or Lifetime if that is
+	// shorter; a negative value means none. Use is noted once in every twentieth of it.
+	IdleTimeout time.Duration
+
+	// Lifetime ends a session so long after it began, used or not. The default is 24 hours; the most is 400 days,
+	// which is what browsers keep a cookie for.
+	Lifetime time.Duration
+
+	// StoreTimeout bounds each load and each commit. The default is a second.
+	StoreTimeout time.Duration
+
+	// MaxPerUser is the number of sessions a user may have at once; at a login over it the oldest go. The default is
+	// no limit. It needs a store that can list (UserStore), which CookieStore can't.
+	MaxPerUser int
+
+	// Revalidate is called after each load that found a session, with that session, to ask the application whether it
+	// still stands: whether the user exists, or the password is the one it was. An error that wraps ErrSessionEnded
+	// ends the session for good, and the request goes on without; any other is a failed load and ends nothing. The
+	// time it takes is bounded by StoreTimeout. The default is no such check.
+	Revalidate func(context.Context, *Session) error
+
+	// ClearSiteData sends Clear-Site-Data for cache, cookies and storage with the response to a Destroy.
+	ClearSiteData bool
+
+	// ErrorHandler answers a request whose session could not be loaded or saved; what the handler wrote is dropped.
+	// The default answers 503 to a StoreError, 409 to ErrSessionEnded and 500 to all else, in plain text.
+	ErrorHandler func(http.ResponseWriter, *http.Request, error)
+
+	// OnEvent is told what happens to sessions. It is called in the request's goroutine and should be quick. It may
+	// use the request's session but for what is being committed.
+	OnEvent func(context.Context, Event)
+
+	// Logger gets warnings and errors. The default is slog.Default.
+	Logger *slog.Logger
+
+	// Clock tells the time. The default is time.Now.
+	Clock func() time.Time
+}
+
+// Switch is an option that is on unless it is set to Off.
+type Switch uint8
+
+// The two states of a Switch.
+const (
+	On Switch = iota
+	Off
+)
+
+const (
+	defaultIdle         = time.Hour
+	defaultLifetime     = 24 * time.Hour
+	defaultStoreTimeout = time.Second
+	maxLifetime         = 400 * 24 * time.Hour // what browsers cap a cookie's lifetime at (RFC 6265bis, section 5.5)
+	maxCookie           = 4096                 // bytes of name and value that browsers accept (RFC 6265bis, section 5.6)
+	maxAttribute        = 1024                 // bytes of an attribute's value that browsers accept (likewise)
+)
+
+// withDefaults returns c with its zero values filled in, and an error that names every fault.
+func (c Config) withDefaults(store Store) (Config, error) {
+	faults := c.faults(store)
+	if c.Path == "" {
+		c.Path = "/"
+	}
+	if c.Name == "" {
+		c.Name = c.defaultName()
+	}
+	if c.SameSite == 0 || c.SameSite == http.SameSiteDefaultMode {
+		c.SameSite = http.SameSiteLaxMode
+	}
+	c.Domain = strings.TrimPrefix(c.Domain, ".")
+	c.Lifetime = cmp.Or(c.Lifetime, defaultLifetime)
+	c.IdleTimeout = idleOrDefault(c.IdleTimeout, c.Lifetime)
+	c.StoreTimeout = cmp.Or(c.StoreTimeout, defaultStoreTimeout)
+	if c.Clock == nil {
+		c.Clock = time.Now
+	}
+	faults = append(faults, c.cookieFaults()...)
+	if len(faults) > 0 {
+		return c, errors.New("session: invalid configuration: " + strings.Join(faults, "; "))
+	}
+	return c, nil
+}
+
+// idleOrDefault resolves an idle timeout as Config and SetLifetime take it: zero for the default, negative for none,
+// which is zero in a Record.
+func idleOrDefault(idle, lifetime time.Duration) time.Duration {
+	switch {
+	case idle < 0:
+		return 0
+	case idle == 0:
+		return min(defaultIdle, lifetime)
+	}
+	return idle
+}
+
+func (c Config) defaultName() string {
+	switch {
+	case c.Secure == Off:
+		return "session"
+	case c.Domain != "" || c.Path != "/":
+		return "__Secure-session"
+	}
+	return "__Host-session"
+}
+
+// faults finds what is wrong with the options as they were given.
+func (c Config) faults(store Store) (faults []string) {
+	add := func(wrong bool, fault string) {
+		if wrong {
+			faults = append(faults, fault)
+		}
+	}
+	_, lists := store.(UserStore)
+	add(isNil(store), "the store is nil")
+	add(c.Secure > Off, "Secure must be On or Off")
+	add(c.HttpOnly > Off, "HttpOnly must be On or Off")
+	add(c.SameSite < 0 || c.SameSite > http.SameSiteNoneMode, "SameSite is none of the values of http.SameSite")
+	add(c.SameSite == http.SameSiteNoneMode && c.Secure == Off, "SameSite None needs Secure, or browsers refuse the cookie")
+	add(c.Partitioned && c.Secure == Off, "Partitioned needs Secure, or browsers refuse the cookie")
+	if fault := lifetimeFault(c.IdleTimeout, c.Lifetime, defaultLifetime); fault != "" {
+		faults = append(faults, fault)
+	}
+	add(c.StoreTimeout < 0, "StoreTimeout is negative")
+	add(c.MaxPerUser < 0, "MaxPerUser is negative")
+	add(c.MaxPerUser > 0 && !lists, "MaxPerUser needs a store that can list a user's sessions (UserStore)")
+	return faults
+}
+
+// lifetimeFault tells what is wrong with a pair of limits as Config and SetLifetime take them, or returns "".
+func lifetimeFault(idle, lifetime, otherwise time.Duration) string {
+	switch {
+	case lifetime < 0:
+		return "Lifetime is negative; a session always has an absolute limit"
+	case lifetime > maxLifetime:
+		return "Lifetime is over 400 days, which browsers cut to 400"
+	case idle > cmp.Or(lifetime, otherwise):
+		return fmt.Sprintf("IdleTimeout %v is longer than Lifetime %v", idle, cmp.Or(lifetime, otherwise))
+	}
+	return ""
+}
+
+// cookieFaults finds what is wrong with the cookie, once its name and path are known. http.Cookie.Valid accepts much
+// of this.
+func (c Config) cookieFaults() (faults []string) {
+	add := func(wrong bool, format string, args ...any) {
+		if wrong {
+			faults = append(faults, fmt.Sprintf(format, args...))
+		}
+	}
+	valid := func(probe http.Cookie) bool { return probe.Valid() == nil }
+	add(!valid(http.Cookie{Name: c.Name}), "Name %q is no valid cookie name", c.Name)
+	add(len(c.Name) > 256, "Name is longer than 256 bytes")
+	add(c.Domain != "" && !valid(http.Cookie{Name: "n", Domain: c.Domain}), "Domain %q is no valid cookie domain", c.Domain)
+	add(c.Path[0] != '/' || !valid(http.Cookie{Name: "n", Path: c.Path}), "Path %q is no valid cookie path; it starts with a slash", c.Path)
+	add(len(c.Domain) > maxAttribute || len(c.Path) > maxAttribute, "Domain or Path is longer than 1024 bytes, which browsers ignore")
+
+	host, secure := hasPrefix(c.Name, "__Host-"), hasPrefix(c.Name, "__Secure-")
+	http_ := hasPrefix(c.Name, "__Http-") || hasPrefix(c.Name, "__Host-Http-")
+	add(host && c.Domain != "", "a __Host- cookie can't have a Domain; name it __Secure-")
+	add(host && c.Path != "/", "a __Host- cookie must have the Path /; name it __Secure-")
+	add((host || secure || http_) && c.Secure == Off, "the cookie's name %s needs Secure; with Secure: Off use a name without prefix", c.Name)
+	add(http_ && c.HttpOnly == Off, "the cookie's name %s needs HttpOnly", c.Name)
+	return faults
+}
+
+// hasPrefix ignores case, as browsers do when they hold a name to its prefix.
+func hasPrefix(name, prefix string) bool {
+	return len(name) >= len(prefix) && strings.EqualFold(name[:len(prefix)], prefix)
+}
+
+func isNil(store Store) bool {
+	v := reflect.ValueOf(store)
+	return !v.IsValid() || v.Kind() == reflect.Pointer && v.IsNil()
+}

@@ -1,0 +1,99 @@
+package session
+
+import (
+	"net/http"
+	"net/textproto"
+	"strings"
+	"time"
+)
+
+// maxCandidates is how many cookies of the session's name are tried. A browser sends several if cookies were set for
+// other paths or by other hosts of the domain, and their order must not be relied on (RFC 6265bis, section 4.2.2).
+const maxCandidates = 4
+
+// cookieTokens returns the tokens that the request's cookies of this name could be, and how many were malformed. Names
+// are compared exactly and values are taken as they stand: no decoding, no trimming of quotes.
+func cookieTokens(h http.Header, name string) (tokens []Token, present, malformed int) {
+	for _, line := range h["Cookie"] {
+		for part := range strings.SplitSeq(line, ";") {
+			value, ok := strings.CutPrefix(textproto.TrimString(part), name)
+			if !ok || value == "" || value[0] != '=' {
+				continue
+			}
+			present++
+			token, ok := parseToken(name, value[1:])
+			if !ok {
+				malformed++
+				continue
+			}
+			if tokens = append(tokens, token); len(tokens) == maxCandidates {
+				return tokens, present, malformed
+			}
+		}
+	}
+	return tokens, present, malformed
+}
+
+// cookie returns the session's cookie. An expires of zero makes one that goes with the browser, and a token of "" one
+// that deletes: with the same attributes, or the browser keeps it.
+func (c *Config) cookie(value string, now, expires time.Time) *http.Cookie {
+	cookie := &http.Cookie{
+		Name: c.Name, Value: value, Path: c.Path, Domain: c.Domain, SameSite: c.SameSite,
+		Secure: c.Secure == On, HttpOnly: c.HttpOnly == On, Partitioned: c.Partitioned,
+	}
+	switch {
+	case value == "":
+		cookie.MaxAge, cookie.Expires = -1, time.Unix(0, 0)
+	case !expires.IsZero():
+		cookie.MaxAge = int(min(max(expires.Sub(now), time.Second), maxLifetime) / time.Second)
+	}
+	return cookie
+}
+
+// setCookie puts the cookie in the header in place of one of the same name, so that there is one per response (RFC
+// 6265bis, section 4.1.1), and keeps caches from storing it.
+func setCookie(h http.Header, cookie *http.Cookie) {
+	dropCookie(h, cookie.Name)
+	h.Add("Set-Cookie", cookie.String())
+	if !hasToken(h["Cache-Control"], "no-store") {
+		h.Set("Cache-Control", "no-store")
+	}
+}
+
+// dropCookie removes a Set-Cookie of this name from the header, and tells whether there was one.
+func dropCookie(h http.Header, name string) bool {
+	lines := h["Set-Cookie"]
+	kept := lines[:0:0]
+	for _, line := range lines {
+		if rest, ok := strings.CutPrefix(line, name); !ok || !strings.HasPrefix(rest, "=") {
+			kept = append(kept, line)
+		}
+	}
+	if len(kept) == len(lines) {
+		return false
+	}
+	h["Set-Cookie"] = kept
+	if len(kept) == 0 {
+		delete(h, "Set-Cookie")
+	}
+	return true
+}
+
+// varyByCookie tells caches that the response depends on the cookie.
+func varyByCookie(h http.Header) {
+	if lines := h["Vary"]; !hasToken(lines, "Cookie") && !hasToken(lines, "*") {
+		h.Add("Vary", "Cookie")
+	}
+}
+
+// hasToken looks for an element of a comma-separated header.
+func hasToken(lines []string, token string) bool {
+	for _, line := range lines {
+		for element := range strings.SplitSeq(line, ",") {
+			if strings.EqualFold(textproto.TrimString(element), token) {
+				return true
+			}
+		}
+	}
+	return false
+}

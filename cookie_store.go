@@ -1,0 +1,215 @@
+package session
+
+import (
+	"context"
+	"crypto/hkdf"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/gorilla/securecookie"
+)
+
+// CookieStore keeps the session in the cookie itself, so that the server keeps nothing. What that means: the last
+// response wins where two requests change the session at once, there is room for about 2.2 KB of values, sessions can't
+// be listed, and without a RevocationList a copied cookie works until its deadline, logout or not.
+type CookieStore struct {
+	codecs      []*securecookie.SecureCookie // the first seals, all open
+	revocations RevocationList               // nil: none
+}
+
+var _ Revoker = (*CookieStore)(nil)
+
+// errBadSeal is how Load refuses what none of the secrets opens.
+var errBadSeal = fmt.Errorf("%w: no secret opens the cookie", ErrNotFound)
+
+// NewCookieStore returns a store whose cookies are signed and encrypted (AES-256 in counter mode, then HMAC-SHA-256, by
+// securecookie). Secrets are 32 bytes or more, the newest first: the first seals and all open, and a cookie that an
+// older one opened is sealed again with the first. The error wraps ErrWeakSecret.
+func NewCookieStore(secrets ...[]byte) (*CookieStore, error) {
+	return newCookieStore("session sealed v1", true, secrets)
+}
+
+// NewSignedCookieStore returns a store whose cookies the client can read, and not forge. See NewCookieStore.
+func NewSignedCookieStore(secrets ...[]byte) (*CookieStore, error) {
+	return newCookieStore("session signed v1", false, secrets)
+}
+
+func newCookieStore(purpose string, encrypt bool, secrets [][]byte) (*CookieStore, error) {
+	if err := checkSecrets(secrets); err != nil {
+		return nil, err
+	}
+	c := &CookieStore{}
+	for _, secret := range secrets {
+		hashKey, err := deriveKey(secret, purpose+" hash")
+		if err != nil {
+			return nil, err
+		}
+		var blockKey []byte
+		if encrypt {
+			if blockKey, err = deriveKey(secret, purpose+" block"); err != nil {
+				return nil, err
+			}
+		}
+		codec := securecookie.New(hashKey, blockKey).SetSerializer(securecookie.NopEncoder{})
+		codec.MaxAge(0).MaxLength(0) // the deadlines are inside, and the size is checked with the cookie's name
+		c.codecs = append(c.codecs, codec)
+	}
+	return c, nil
+}
+
+// deriveKey makes a key for one purpose out of a secret (HKDF-SHA-256, RFC 5869), so that none is used for two things.
+func deriveKey(secret []byte, purpose string) ([]byte, error) {
+	return hkdf.Key(sha256.New, secret, nil, purpose, 32)
+}
+
+// WithRevocations returns a store like c that asks list whether a session has ended, when it is loaded and again when it
+// is saved: Destroy, Regenerate, Login, Revoke and RevokeUser then hold for sealed cookies too.
+func (c *CookieStore) WithRevocations(list RevocationList) *CookieStore {
+	return &CookieStore{codecs: c.codecs, revocations: list}
+}
+
+// Load implements Store.
+func (c *CookieStore) Load(ctx context.Context, token Token) (*Record, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	r, err := c.unseal(token)
+	if err != nil {
+		return nil, err
+	}
+	now := Now(ctx)
+	if err := r.Live(now); err != nil {
+		return nil, err
+	}
+	if _, err := c.check(ctx, r, now); err != nil {
+		return nil, err
+	}
+	return r, nil
+}
+
+// Save implements Store.
+func (c *CookieStore) Save(ctx context.Context, token Token, change *Change) (Token, error) {
+	now, r := Now(ctx), change.Record
+	if err := ctx.Err(); err != nil {
+		return Token{}, err
+	}
+	if err := r.Live(now); err != nil {
+		return Token{}, err
+	}
+	asked := change.Base
+	if change.Create && (change.Fresh || asked == nil) {
+		asked = r // a login does not depend on what it replaces
+	}
+	revokedAt, err := c.check(ctx, asked, now)
+	if err != nil {
+		return Token{}, err
+	}
+	if change.Create && !r.Issued.After(revokedAt) {
+		after := *r
+		after.Issued = revokedAt.Add(time.Microsecond) // a clock behind that of the revocation
+		r = &after
+	}
+	sealed, err := c.seal(token.cookie, r)
+	if err != nil {
+		return Token{}, err
+	}
+	if change.Replaces() != "" {
+		err = c.Delete(ctx, change.Base.ID, change.Base.Deadline)
+	}
+	return Token{id: r.ID, cookie: token.cookie, value: &sealed}, err
+}
+
+// Delete implements Store. Without a RevocationList there is nothing it can do: a copy of the cookie stays good.
+func (c *CookieStore) Delete(ctx context.Context, id string, until time.Time) error {
+	if c.revocations == nil {
+		return nil
+	}
+	return c.revocations.EndSession(ctx, "", id, until)
+}
+
+var errNoRevocations = fmt.Errorf("session: a CookieStore can't revoke without a RevocationList: %w", errors.ErrUnsupported)
+
+// EndUserSession implements Revoker. It can't know whether there is such a session, and returns nil if not.
+func (c *CookieStore) EndUserSession(ctx context.Context, user, id string) error {
+	if c.revocations == nil {
+		return errNoRevocations
+	}
+	return c.revocations.EndSession(ctx, user, id, Now(ctx).Add(maxLifetime))
+}
+
+// EndUserSessions implements Revoker. It can't know how many sessions there are, and returns zero.
+func (c *CookieStore) EndUserSessions(ctx context.Context, user string, except []string) (int, error) {
+	if c.revocations == nil {
+		return 0, errNoRevocations
+	}
+	now := Now(ctx)
+	return 0, c.revocations.EndUser(ctx, user, now, except, now.Add(maxLifetime))
+}
+
+// check asks the list about a session, and returns when its user's sessions were last revoked.
+func (c *CookieStore) check(ctx context.Context, r *Record, now time.Time) (userRevokedAt time.Time, err error) {
+	if c.revocations == nil {
+		return time.Time{}, nil
+	}
+	status, err := c.revocations.Status(ctx, r.User, r.ID, r.Issued)
+	switch {
+	case err != nil:
+		return time.Time{}, err
+	case status.EndedAt.IsZero():
+		return status.UserRevokedAt, nil
+	case now.Sub(status.EndedAt) < tombstoneAge:
+		return time.Time{}, errEnded
+	}
+	return time.Time{}, ErrNotFound
+}
+
+// seal returns the cookie's value for r. Trailing padding is left out: it is not needed, and needs quoting.
+func (c *CookieStore) seal(cookie string, r *Record) (string, error) {
+	sealed, err := c.codecs[0].Encode(cookie, packRecord(r))
+	if err != nil {
+		return "", fmt.Errorf("session: sealing the cookie: %w", err)
+	}
+	sealed = strings.TrimRight(sealed, "=")
+	if len(cookie)+len(sealed)+len(".1234") > maxCookie {
+		return "", ErrCookieTooLarge
+	}
+	return sealed, nil
+}
+
+func (c *CookieStore) unseal(token Token) (*Record, error) {
+	value := token.Value()
+	if !canonical(value) {
+		return nil, errBadSeal
+	}
+	value += "==="[:-len(value)&3]
+	for i, codec := range c.codecs {
+		var packed []byte
+		if codec.Decode(token.cookie, value, &packed) != nil {
+			continue
+		}
+		r, err := unpackRecord(packed)
+		if err != nil {
+			return nil, fmt.Errorf("%w: %w", errUnreadable, err)
+		}
+		r.Stale = i > 0
+		return r, nil
+	}
+	return nil, errBadSeal
+}
+
+// canonical tells whether value is base64url without padding in the only spelling that seal writes: the decoder would
+// take others too, and a session should have one cookie.
+func canonical(value string) bool {
+	const alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+	for i := range len(value) {
+		if b := value[i]; (b < 'A' || b > 'Z') && (b < 'a' || b > 'z') && (b < '0' || b > '9') && b != '-' && b != '_' {
+			return false
+		}
+	}
+	spare := map[int]int{0: 0, 2: 0x0f, 3: 0x03} // unused bits of the last character
+	mask, ok := spare[len(value)&3]
+	return ok && value != "" && strings.IndexByte(alphabet, value[len(value)-1])&mask == 0
+}

@@ -1,0 +1,231 @@
+package session
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"net/http"
+	"sync"
+	"time"
+)
+
+// exchange is one request and its response under one Manager: it loads the session, commits it before the first byte,
+// and sees to what the client gets.
+type exchange struct {
+	manager  *Manager
+	request  *http.Request
+	context  requestContext
+	session  Session
+	response response
+	before   http.Header // the header as it was before the handler
+
+	committing sync.Mutex // one commit at a time
+	present    bool       // the request has a cookie of the session's name, good or bad
+	cookieSet  bool       // the header has the session's cookie
+	failure    error      // of the commit before the header; guarded by session.mu
+	over       bool       // the handler has returned; guarded by session.mu
+	events     []Event    // not yet delivered; guarded by session.mu
+}
+
+func newExchange(m *Manager, w http.ResponseWriter, r *http.Request) *exchange {
+	x := &exchange{manager: m}
+	x.context = requestContext{r.Context(), m, &x.session}
+	x.request = r.WithContext(&x.context)
+	x.session.keeper = x
+	x.session.state.config = &m.config
+	x.response.w, x.response.gate = w, x
+	if h := w.Header(); len(h) > 0 {
+		x.before = h.Clone()
+	}
+	return x
+}
+
+// finish is called when the handler has returned, or when a panic passes.
+func (x *exchange) finish(returned bool) {
+	switch {
+	case !returned:
+		x.abandon()
+	case x.response.failed == nil && !x.response.begun.Load():
+		_ = x.response.begin()
+	case x.response.failed == nil:
+		x.commitLate()
+	}
+	if x.response.failed != nil {
+		x.endDestroyed()
+		dropTrailers(x.response.w.Header())
+	}
+	x.session.mu.Lock()
+	x.over = true
+	x.session.mu.Unlock()
+	x.notify()
+}
+
+// dropTrailers removes trailers that a handler whose response was replaced set through a header it got before.
+func dropTrailers(h http.Header) {
+	for name := range h {
+		if len(name) > len(http.TrailerPrefix) && name[:len(http.TrailerPrefix)] == http.TrailerPrefix {
+			delete(h, name)
+		}
+	}
+}
+
+// beforeHeader implements gate.
+func (x *exchange) beforeHeader() error {
+	err := x.commit(x.request.Context(), true)
+	x.session.mu.Lock()
+	defer x.session.mu.Unlock()
+	x.failure = err
+	return err
+}
+
+var errHijackCookie = errors.New("session: the connection can't be taken over with a session cookie still to be sent; " +
+	"write the header with WriteHeader(101) first, or begin the session in an earlier request")
+
+// beforeHijack implements gate.
+func (x *exchange) beforeHijack(headerSent bool) error {
+	x.session.mu.Lock()
+	unsent := !headerSent && x.cookieSet
+	if x.session.loaded && x.session.loadErr == nil && x.session.encodeErr == nil {
+		unsent = unsent || x.session.state.plan(x.session.now()).cookie
+	}
+	x.session.mu.Unlock()
+	if unsent {
+		return errHijackCookie
+	}
+	err := x.commit(x.request.Context(), false)
+	if errors.Is(err, ErrResponseStarted) {
+		return errHijackCookie
+	}
+	return err
+}
+
+// answer implements gate: the header is what it was before the handler, and the error handler does the rest.
+func (x *exchange) answer(err error) {
+	h := x.response.w.Header()
+	clear(h)
+	maps.Copy(h, x.before)
+	if errors.Is(err, errClientGone) {
+		x.response.w.WriteHeader(http.StatusServiceUnavailable) // for whoever cancelled in the client's place
+		return
+	}
+	varyByCookie(h)
+	x.manager.config.ErrorHandler(x.response.w, x.request, err)
+}
+
+// save implements keeper.
+func (x *exchange) save(ctx context.Context) error {
+	return x.commit(ctx, !x.response.begun.Load())
+}
+
+// commitLate saves what was changed after the header was sent, and reports what can't be.
+func (x *exchange) commitLate() {
+	if err := x.commit(x.request.Context(), false); err != nil {
+		x.session.mu.Lock()
+		x.event(EventLateWrite, "not kept", err)
+		x.session.mu.Unlock()
+		x.log(slog.LevelError, "session: changes made after the response had started are lost", err)
+	}
+}
+
+// abandon is what a panic leaves to do: values are not saved, but a logout is done.
+func (x *exchange) abandon() {
+	x.session.mu.Lock()
+	destroy := x.session.state.destroy
+	x.session.mu.Unlock()
+	if !destroy {
+		return
+	}
+	x.endDestroyed()
+	if !x.response.begun.Load() {
+		setCookie(x.response.w.Header(), x.manager.config.cookie("", x.session.now(), time.Time{}))
+	}
+}
+
+// endDestroyed ends the session that Destroy was called for, if no commit did.
+func (x *exchange) endDestroyed() {
+	x.committing.Lock()
+	defer x.committing.Unlock()
+	x.session.mu.Lock()
+	defer x.session.mu.Unlock()
+	st := &x.session.state
+	var failed *StoreError
+	if !st.destroy || st.base == nil || errors.As(x.response.failed, &failed) {
+		return // nothing to end, or the store has just been asked
+	}
+	if err := x.deleteBase(x.request.Context()); err != nil {
+		x.log(slog.LevelError, "session: a logout could not be done", err)
+	}
+}
+
+// The rest of keeper.
+
+func (x *exchange) started() bool { return x.response.begun.Load() }
+func (x *exchange) closed() bool  { return x.over }
+
+func (x *exchange) late(op string) {
+	x.event(EventLateWrite, "after the request", fmt.Errorf("%s: %w", op, ErrResponseStarted))
+	x.log(slog.LevelWarn, "session: a change made after the handler returned is lost", fmt.Errorf("%s", op))
+}
+
+func (x *exchange) report(key string, err error) {
+	x.log(slog.LevelWarn, "session: a stored value can't be read", err, "key", key)
+}
+
+// event notes what happened to the session as it is; notify delivers it.
+func (x *exchange) event(kind EventKind, reason string, err error) {
+	r := x.session.state.base
+	if r == nil {
+		r = &Record{}
+	}
+	x.eventFor(kind, r.ID, r.User, reason, err)
+}
+
+func (x *exchange) eventFor(kind EventKind, id, user, reason string, err error) {
+	if x.manager.config.OnEvent == nil {
+		return
+	}
+	x.events = append(x.events, Event{Kind: kind, ID: id, User: user, Reason: reason, Err: err, Time: x.session.now()})
+}
+
+func (x *exchange) notify() {
+	if x.manager.config.OnEvent == nil {
+		return
+	}
+	x.session.mu.Lock()
+	events := x.events
+	x.events = nil
+	x.session.mu.Unlock()
+	for _, event := range events {
+		x.manager.config.OnEvent(x.request.Context(), event)
+	}
+}
+
+func (x *exchange) log(level slog.Level, message string, err error, args ...any) {
+	x.manager.log(x.request.Context(), level, message, append(args, "error", err)...)
+}
+
+// requestContext carries the session in the request's context.
+type requestContext struct {
+	context.Context
+	manager *Manager
+	session *Session
+}
+
+type (
+	sessionKey struct{}           // the innermost manager's session
+	managerKey struct{ *Manager } // this manager's
+)
+
+func (c *requestContext) Value(key any) any {
+	switch key := key.(type) {
+	case sessionKey:
+		return c.session
+	case managerKey:
+		if key.Manager == c.manager {
+			return c.session
+		}
+	}
+	return c.Context.Value(key)
+}

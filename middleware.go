@@ -1,0 +1,136 @@
+package session
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/http"
+	"sync"
+	"time"
+)
+
+// Manager puts sessions into requests. It is made by New and safe for use by several goroutines.
+type Manager struct {
+	store  Store
+	config Config
+	queue  queue
+	warned sync.Once
+}
+
+// New returns a Manager that keeps sessions in store, or an error that names every fault of the configuration.
+func New(store Store, cfg Config) (*Manager, error) {
+	config, err := cfg.withDefaults(store)
+	if err != nil {
+		return nil, err
+	}
+	if checked, ok := store.(interface{ Check() error }); ok {
+		if err := checked.Check(); err != nil {
+			return nil, err
+		}
+	}
+	if config.ErrorHandler == nil {
+		config.ErrorHandler = answerError
+	}
+	return &Manager{store: store, config: config}, nil
+}
+
+// answerError is the default ErrorHandler.
+func answerError(w http.ResponseWriter, _ *http.Request, err error) {
+	var store *StoreError
+	status := http.StatusInternalServerError
+	switch {
+	case errors.As(err, &store):
+		status = http.StatusServiceUnavailable
+	case errors.Is(err, ErrSessionEnded):
+		status = http.StatusConflict
+	}
+	w.Header().Set("Cache-Control", "no-store")
+	http.Error(w, http.StatusText(status), status)
+}
+
+// Middleware puts a Session into the context of each request to next, and commits it before the response's first byte.
+// A request that does not use the session costs the store nothing. Mounted twice, the inner one steps aside.
+func (m *Manager) Middleware(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Context().Value(managerKey{m}) != nil {
+			next.ServeHTTP(w, r)
+			return
+		}
+		x := newExchange(m, w, r)
+		returned := false
+		defer func() { x.finish(returned) }() // a panic goes on, with its own stack
+		next.ServeHTTP(x.response.withAbilities(abilities(w)), x.request)
+		returned = true
+	})
+}
+
+// Require loads the session before next, which is not called if that fails: for handlers with effects that must not
+// happen then. It goes inside Middleware.
+func (m *Manager) Require(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		s := m.Session(r.Context())
+		s.open()
+		failed := s.loadErr
+		s.close()
+		if failed == nil {
+			next.ServeHTTP(w, r)
+		}
+	})
+}
+
+// Session returns this Manager's session where several managers are stacked. It panics without the middleware, unless
+// NewContext has put a session there.
+func (m *Manager) Session(ctx context.Context) *Session {
+	if s, ok := ctx.Value(managerKey{m}).(*Session); ok {
+		return s
+	}
+	if s, ok := Lookup(ctx); ok && s.keeper == nil {
+		return s
+	}
+	panic("session: no session of this Manager in the context; wrap the handler in Manager.Middleware")
+}
+
+// FromContext returns the session of the innermost Manager, without I/O. It panics without the middleware.
+func FromContext(ctx context.Context) *Session {
+	s, ok := Lookup(ctx)
+	if !ok {
+		panic("session: no session in the context; wrap the handler in Manager.Middleware, or use session.NewContext in a test")
+	}
+	return s
+}
+
+// Lookup is FromContext for code that also runs without the middleware.
+func Lookup(ctx context.Context) (*Session, bool) {
+	s, ok := ctx.Value(sessionKey{}).(*Session)
+	return s, ok
+}
+
+// NewContext returns a context with s in it. With the zero Session it is for tests of handlers.
+func NewContext(ctx context.Context, s *Session) context.Context {
+	return context.WithValue(ctx, sessionKey{}, s)
+}
+
+// storeContext returns the context for one load or commit.
+func (m *Manager) storeContext(ctx context.Context) (context.Context, context.CancelFunc) {
+	return m.storeContextFor(ctx, m.config.StoreTimeout)
+}
+
+func (m *Manager) storeContextFor(ctx context.Context, timeout time.Duration) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(context.WithValue(ctx, nowKey{}, m.config.Clock), timeout)
+}
+
+func (m *Manager) log(ctx context.Context, level slog.Level, message string, args ...any) {
+	logger := m.config.Logger
+	if logger == nil {
+		logger = slog.Default()
+	}
+	logger.Log(ctx, level, message, args...)
+}
+
+func (m *Manager) warnInsecure(r *http.Request) {
+	m.warned.Do(func() {
+		m.log(r.Context(), slog.LevelWarn, "session: a Secure cookie was set on a plain-HTTP request, and browsers will drop it; "+
+			"serve HTTPS, let the proxy in front send X-Forwarded-Proto, or for development set Config.Secure to session.Off",
+			"host", r.Host)
+	})
+}

@@ -1,0 +1,169 @@
+package session
+
+import (
+	_ "embed"
+	"encoding/json"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// The scripts, each with what they share in front.
+var (
+	//go:embed lua/common.lua
+	commonLua string
+	//go:embed lua/write.lua
+	writeLua string
+	//go:embed lua/create.lua
+	createLua string
+	//go:embed lua/handover.lua
+	handoverLua string
+	//go:embed lua/delete.lua
+	deleteLua string
+	//go:embed lua/enlist.lua
+	enlistLua string
+	//go:embed lua/revoke.lua
+	revokeLua string
+
+	writeScript    = redis.NewScript(commonLua + writeLua)
+	createScript   = redis.NewScript(commonLua + createLua)
+	handoverScript = redis.NewScript(commonLua + handoverLua)
+	deleteScript   = redis.NewScript(commonLua + deleteLua)
+	enlistScript   = redis.NewScript(commonLua + enlistLua)
+	revokeScript   = redis.NewScript(commonLua + revokeLua)
+)
+
+// The names of a session's fields; lua/common.lua says what they hold.
+const (
+	fieldID         = "i"
+	fieldUser       = "u"
+	fieldNote       = "n"
+	fieldLimits     = "m"
+	fieldUsed       = "t"
+	fieldOperations = "o"
+	fieldEnded      = "x"
+
+	valuePrefix = ":"
+	flashPrefix = "!"
+)
+
+// arguments are what a script gets: numbers, texts, and lists with their length in front.
+type arguments []any
+
+func (a *arguments) add(items ...any) { *a = append(*a, items...) }
+
+// change adds what a change keeps, deletes, sets (after the pairs given) and expects.
+func (a *arguments) change(c *Change, pairs []any) {
+	r := c.Record
+	a.list(prefixed(valuePrefix, c.Keep))
+	a.list(append(prefixed(valuePrefix, c.Deleted), prefixed(flashPrefix, c.FlashesTaken)...))
+	for _, key := range c.Set {
+		pairs = append(pairs, valuePrefix+key, []byte(r.Values[key]))
+	}
+	for _, id := range c.FlashesAdded {
+		pairs = append(pairs, flashPrefix+id, []byte(r.Flashes[id]))
+	}
+	a.list(pairs)
+	a.list(expectations(c))
+}
+
+// attributePairs returns the fields of the session itself.
+func attributePairs(r *Record) []any {
+	pairs := []any{fieldLimits, packLimits(r), fieldNote, r.Note}
+	if r.User != "" {
+		pairs = append(pairs, fieldUser, r.User)
+	}
+	return pairs
+}
+
+func (a *arguments) list(items []any) {
+	a.add(len(items))
+	a.add(items...)
+}
+
+func prefixed(prefix string, names []string) []any {
+	items := make([]any, len(names))
+	for i, name := range names {
+		items[i] = prefix + name
+	}
+	return items
+}
+
+// expectations returns, for each value that must be stored still, its field, whether there is to be one, and the value.
+func expectations(c *Change) []any {
+	var items []any
+	for key, raw := range c.Expect {
+		items = append(items, valuePrefix+key, flag(raw != nil), []byte(raw))
+	}
+	return items
+}
+
+func flag(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+func micros(t time.Time) int64 { return t.UnixMicro() }
+
+// packLimits returns the field of times and limits: deadline, idle, persistent, created, authenticated, issued.
+func packLimits(r *Record) string {
+	login := "-"
+	if !r.Authenticated.IsZero() {
+		login = strconv.FormatInt(micros(r.Authenticated), 10)
+	}
+	return fmt.Sprintf("%d %d %d %d %s %d", micros(r.Deadline), r.Idle.Microseconds(), flag(r.Persistent), micros(r.Created), login, micros(r.Issued))
+}
+
+// readRecord makes a Record of a hash's fields. What is not a session of this id is not found.
+func readRecord(id string, fields map[string]string) (*Record, error) {
+	if len(fields) == 0 {
+		return nil, ErrNotFound
+	}
+	if _, ended := fields[fieldEnded]; ended {
+		return nil, errEnded
+	}
+	r := &Record{ID: fields[fieldID], User: fields[fieldUser], Note: fields[fieldNote]}
+	used, err := strconv.ParseInt(fields[fieldUsed], 10, 64)
+	if r.ID != id || err != nil || !readLimits(r, fields[fieldLimits]) {
+		return nil, errUnreadable
+	}
+	r.Used = time.UnixMicro(used).UTC()
+	r.Values = make(map[string]json.RawMessage, len(fields))
+	for field, value := range fields {
+		switch field[:min(len(field), 1)] {
+		case valuePrefix:
+			r.Values[field[1:]] = json.RawMessage(value)
+		case flashPrefix:
+			put(&r.Flashes, field[1:], json.RawMessage(value))
+		}
+	}
+	return r, nil
+}
+
+// readLimits reads what packLimits wrote.
+func readLimits(r *Record, text string) bool {
+	var numbers [6]int64
+	for i := range numbers {
+		var word string
+		word, text, _ = strings.Cut(text, " ")
+		if word == "-" && i == 4 {
+			continue
+		}
+		var err error
+		if numbers[i], err = strconv.ParseInt(word, 10, 64); err != nil {
+			return false
+		}
+	}
+	r.Deadline, r.Idle = time.UnixMicro(numbers[0]).UTC(), time.Duration(numbers[1])*time.Microsecond
+	r.Persistent = numbers[2] == 1
+	r.Created, r.Issued = time.UnixMicro(numbers[3]).UTC(), time.UnixMicro(numbers[5]).UTC()
+	if numbers[4] != 0 {
+		r.Authenticated = time.UnixMicro(numbers[4]).UTC()
+	}
+	return text == "" && r.Idle >= 0 && numbers[1] <= maxLifetime.Microseconds()
+}

@@ -1,0 +1,338 @@
+package session
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// RedisStore keeps sessions in Redis 6.2 or later, or Valkey: standalone, with Sentinel or in a cluster. It lists and
+// revokes by user. Redis sees the hash of a token only.
+//
+// Writes to one session are atomic scripts that never create what should exist. Standalone and with Sentinel, so are
+// Regenerate and Login. In a cluster the old and the new id live in different slots: the old one ends first, so that a
+// failure between the two signs out rather than leaving both open. Redis replicates asynchronously: a failover can lose
+// what was written just before it, a logout included; RedisOptions.WaitReplicas narrows that.
+type RedisStore struct {
+	client  redis.UniversalClient
+	options RedisOptions
+	owned   bool // the store opened the client
+	cache   *nearCache
+}
+
+// RedisOptions are the options of a RedisStore. The zero value is good.
+type RedisOptions struct {
+	// Prefix is in front of every key. The default is "session:". Two applications on one Redis need different ones.
+	Prefix string
+
+	// NearCache keeps sessions in this process too. The default is off.
+	NearCache NearCache
+
+	// WaitReplicas makes each change wait until so many replicas have it (WAIT), and fail if they do not within
+	// Config.StoreTimeout; the master has the change even then. It costs a round trip. The default is not to wait.
+	WaitReplicas int
+}
+
+var _ UserStore = (*RedisStore)(nil)
+
+const defaultPrefix = "session:"
+
+// NewRedisStore returns a store on client, which stays the caller's to close. The client must honour context deadlines
+// (ContextTimeoutEnabled), or New refuses the store; OpenRedisStore makes one with the recommended settings.
+func NewRedisStore(client redis.UniversalClient, opts RedisOptions) *RedisStore {
+	opts.Prefix = cmp.Or(opts.Prefix, defaultPrefix)
+	return &RedisStore{client: client, options: opts}
+}
+
+// Check tells whether the store can keep its promises. New calls it.
+func (s *RedisStore) Check() error {
+	honours := true
+	switch client := s.client.(type) {
+	case nil:
+		return errors.New("session: the Redis client is nil")
+	case *redis.Client:
+		honours = client.Options().ContextTimeoutEnabled
+	case *redis.ClusterClient:
+		honours = client.Options().ContextTimeoutEnabled
+	case *redis.Ring:
+		honours = client.Options().ContextTimeoutEnabled
+	}
+	switch {
+	case !honours:
+		return errors.New("session: the Redis client ignores context deadlines, so that a hung Redis would hang requests; " +
+			"set ContextTimeoutEnabled in its options, or use OpenRedisStore")
+	case s.options.WaitReplicas < 0:
+		return errors.New("session: RedisOptions.WaitReplicas is negative")
+	case s.options.NearCache != (NearCache{}) && s.cache == nil:
+		return errors.New("session: RedisOptions.NearCache needs a client set up for it; use OpenRedisStore")
+	}
+	return nil
+}
+
+// Close closes the client if OpenRedisStore made it.
+func (s *RedisStore) Close() error {
+	if !s.owned {
+		return nil
+	}
+	return s.client.Close()
+}
+
+// standalone tells whether one script may touch several keys.
+func (s *RedisStore) standalone() bool {
+	_, ok := s.client.(*redis.Client)
+	return ok
+}
+
+func (s *RedisStore) key(id string) string     { return s.options.Prefix + id }
+func (s *RedisStore) index(user string) string { return s.options.Prefix + "user:" + user }
+
+// indexOf returns the key of the index that the record belongs into, or "".
+func (s *RedisStore) indexOf(r *Record) string {
+	if r == nil || r.User == "" {
+		return ""
+	}
+	return s.index(r.User)
+}
+
+// Load implements Store.
+func (s *RedisStore) Load(ctx context.Context, token Token) (*Record, error) {
+	id := token.ID()
+	if id == "" {
+		return nil, ErrNotFound
+	}
+	fields, err := s.client.HGetAll(ctx, s.key(id)).Result() // the one command that a near cache answers
+	if err != nil {
+		return nil, redisError(err)
+	}
+	r, err := readRecord(id, fields)
+	if err != nil {
+		return nil, err
+	}
+	if err := r.Live(Now(ctx)); err != nil {
+		return nil, err
+	}
+	return r, nil
+}
+
+// Save implements Store.
+func (s *RedisStore) Save(ctx context.Context, token Token, change *Change) (Token, error) {
+	now := Now(ctx)
+	if err := change.Record.Live(now); err != nil {
+		return Token{}, err
+	}
+	if s.cache != nil {
+		defer s.cache.wrote(change.Record.ID, change.Replaces())
+	}
+	var err error
+	switch {
+	case !change.Create:
+		err = s.write(ctx, change, now)
+	case s.standalone():
+		err = s.create(ctx, change, now)
+	default:
+		err = s.createAcross(ctx, change, now)
+	}
+	return token, redisError(err)
+}
+
+// write changes a session in place.
+func (s *RedisStore) write(ctx context.Context, c *Change, now time.Time) error {
+	keys := []string{s.key(c.Record.ID)}
+	index := s.indexOf(c.Record)
+	if c.Attributes && index != "" {
+		if s.standalone() {
+			keys = append(keys, index)
+		} else if err := s.enlist(ctx, c.Record, now); err != nil {
+			return err
+		}
+	}
+	var a arguments
+	a.add(micros(now), operation(c), operationAge.Microseconds(), micros(c.Record.Used))
+	a.add(flag(c.Cleared), micros(c.Record.Deadline))
+	if c.Attributes {
+		a.change(c, attributePairs(c.Record))
+	} else {
+		a.change(c, nil)
+	}
+	reply, err := s.run(ctx, writeScript, keys, a...)
+	if err != nil {
+		return err
+	}
+	return verdict(c.Record.ID, reply)
+}
+
+// operation returns the change's mark, which a mere touch does not need.
+func operation(c *Change) string {
+	if !c.Cleared && !c.Attributes && len(c.Set)+len(c.Deleted)+len(c.FlashesAdded)+len(c.FlashesTaken) == 0 {
+		return ""
+	}
+	return c.Operation
+}
+
+// create stores a session under a new id, and ends the one it takes over from, in one script.
+func (s *RedisStore) create(ctx context.Context, c *Change, now time.Time) error {
+	keys := []string{s.key(c.Record.ID), "", s.indexOf(c.Record), s.indexOf(c.Base)}
+	if c.Replaces() != "" {
+		keys[1] = s.key(c.Replaces())
+	}
+	reply, err := s.run(ctx, createScript, keys, s.creation(c, now)...)
+	if err != nil {
+		return err
+	}
+	return verdict(c.Source(), reply)
+}
+
+// creation returns the arguments of the script that creates.
+func (s *RedisStore) creation(c *Change, now time.Time) []any {
+	var a arguments
+	a.add(micros(now), c.Operation, operationAge.Microseconds(), flag(c.Fresh))
+	a.add(flag(c.Cleared), micros(c.Record.Deadline), c.Record.ID, c.Replaces())
+	a.add(tombstoneAge.Milliseconds(), c.MaxPerUser, s.options.Prefix, micros(c.Record.Issued))
+	pairs := []any{fieldID, c.Record.ID, fieldUsed, micros(c.Record.Used)}
+	if c.Base == nil || c.Fresh || c.Attributes {
+		pairs = append(pairs, attributePairs(c.Record)...) // otherwise they are taken over with the rest
+	}
+	a.change(c, pairs)
+	return a
+}
+
+// Delete implements Store.
+func (s *RedisStore) Delete(ctx context.Context, id string, _ time.Time) error {
+	if id == "" {
+		return nil
+	}
+	_, err := s.end(ctx, "", id)
+	return redisError(err)
+}
+
+// maxSuccessors is how many regenerations of a session that are under way an end follows.
+const maxSuccessors = 16
+
+// end leaves a tombstone for the session, or for the one it goes on as, and tells whether there was one. It must be
+// user's unless user is "".
+func (s *RedisStore) end(ctx context.Context, user, id string) (bool, error) {
+	for range maxSuccessors {
+		reply, err := s.run(ctx, deleteScript, []string{s.key(id)}, s.deletion(user, id, false)...)
+		if err != nil {
+			return false, err
+		}
+		if s.cache != nil {
+			s.cache.wrote(id)
+		}
+		switch reply {
+		case "live":
+			return true, nil
+		case "none", "-":
+			return false, nil
+		}
+		id = reply.(string)
+	}
+	return false, fmt.Errorf("session: %d regenerations of a session went on while it was to end", maxSuccessors)
+}
+
+func (s *RedisStore) deletion(user, id string, force bool) []any {
+	indexes := ""
+	if s.standalone() {
+		indexes = s.index("")
+	}
+	return []any{tombstoneAge.Milliseconds(), user, flag(force), indexes, id}
+}
+
+// EndUserSession implements Revoker.
+func (s *RedisStore) EndUserSession(ctx context.Context, user, id string) error {
+	ended, err := s.end(ctx, user, id)
+	if err == nil && !ended {
+		return ErrNotFound
+	}
+	return redisError(err)
+}
+
+var errNotReplicated = errors.New("session: the change has not reached RedisOptions.WaitReplicas replicas")
+
+// run runs a script, and waits for the replicas if it is to.
+func (s *RedisStore) run(ctx context.Context, script *redis.Script, keys []string, args ...any) (any, error) {
+	if s.options.WaitReplicas == 0 {
+		return script.Run(ctx, s.client, keys, args...).Result()
+	}
+	conn, err := s.connection(ctx, keys[0])
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = conn.Close() }()
+	reply, err := script.Run(ctx, conn, keys, args...).Result()
+	if err != nil {
+		return nil, err
+	}
+	deadline, ok := ctx.Deadline()
+	if !ok {
+		deadline = time.Now().Add(defaultStoreTimeout)
+	}
+	patience := max(time.Until(deadline)*3/4, time.Millisecond) // WAIT answers before the deadline, and zero is for ever
+	if n, err := conn.Wait(ctx, s.options.WaitReplicas, patience).Result(); err != nil {
+		return nil, err
+	} else if n < int64(s.options.WaitReplicas) {
+		return nil, fmt.Errorf("%w: %d of %d", errNotReplicated, n, s.options.WaitReplicas)
+	}
+	return reply, nil
+}
+
+// connection returns one connection to the master that has key: WAIT waits for what its own connection wrote.
+func (s *RedisStore) connection(ctx context.Context, key string) (*redis.Conn, error) {
+	switch client := s.client.(type) {
+	case *redis.Client:
+		return client.Conn(), nil
+	case *redis.ClusterClient:
+		master, err := client.MasterForKey(ctx, key)
+		if err != nil {
+			return nil, err
+		}
+		return master.Conn(), nil
+	}
+	return nil, fmt.Errorf("session: RedisOptions.WaitReplicas does not work with a %T: %w", s.client, errors.ErrUnsupported)
+}
+
+// redisError makes ErrNotFound of what Redis says about a key that holds something else.
+func redisError(err error) error {
+	if err != nil && redis.HasErrorPrefix(err, "WRONGTYPE") {
+		return fmt.Errorf("%w: %w", errUnreadable, err)
+	}
+	return err
+}
+
+// verdict turns a script's reply into Save's error.
+func verdict(id string, reply any) error {
+	switch reply := reply.(type) {
+	case string:
+		switch reply {
+		case "ok":
+			return nil
+		case "ended":
+			return errEnded
+		case "gone":
+			return ErrNotFound
+		}
+	case []any:
+		current, err := readRecord(id, pairs(reply))
+		if err != nil {
+			return err
+		}
+		return &ConflictError{Current: current}
+	}
+	return fmt.Errorf("session: Redis answered %v", reply)
+}
+
+// pairs makes a map of what HGETALL returns inside a script.
+func pairs(flat []any) map[string]string {
+	fields := make(map[string]string, len(flat)/2)
+	for pair := range slices.Chunk(flat, 2) {
+		if len(pair) == 2 {
+			fields[fmt.Sprint(pair[0])] = fmt.Sprint(pair[1])
+		}
+	}
+	return fields
+}

@@ -1,0 +1,237 @@
+package session
+
+import (
+	"io"
+	"net/http"
+)
+
+const (
+	canFlush = 1 << iota
+	canHijack
+	canPush
+	canReadFrom
+	canWriteString
+)
+
+// abilities tells what the writers below can do.
+func abilities(w http.ResponseWriter) (mask int) {
+	for ability, can := range [...]bool{has[http.Flusher](w), has[http.Hijacker](w), has[http.Pusher](w), has[io.ReaderFrom](w), has[io.StringWriter](w)} {
+		if can {
+			mask |= 1 << ability
+		}
+	}
+	return mask
+}
+
+// withAbilities returns r as a ResponseWriter that has the optional interfaces in mask and no others: handlers and
+// libraries ask for them by type assertion, and act on the answer.
+func (r *response) withAbilities(mask int) http.ResponseWriter {
+	f, h, p, from, str := (*flusher)(r), (*hijacker)(r), (*pusher)(r), (*readerFrom)(r), (*stringWriter)(r)
+	switch mask {
+	case canFlush:
+		return struct {
+			*response
+			*flusher
+		}{r, f}
+	case canHijack:
+		return struct {
+			*response
+			*hijacker
+		}{r, h}
+	case canFlush | canHijack:
+		return struct {
+			*response
+			*flusher
+			*hijacker
+		}{r, f, h}
+	case canPush:
+		return struct {
+			*response
+			*pusher
+		}{r, p}
+	case canFlush | canPush:
+		return struct {
+			*response
+			*flusher
+			*pusher
+		}{r, f, p}
+	case canHijack | canPush:
+		return struct {
+			*response
+			*hijacker
+			*pusher
+		}{r, h, p}
+	case canFlush | canHijack | canPush:
+		return struct {
+			*response
+			*flusher
+			*hijacker
+			*pusher
+		}{r, f, h, p}
+	case canReadFrom:
+		return struct {
+			*response
+			*readerFrom
+		}{r, from}
+	case canFlush | canReadFrom:
+		return struct {
+			*response
+			*flusher
+			*readerFrom
+		}{r, f, from}
+	case canHijack | canReadFrom:
+		return struct {
+			*response
+			*hijacker
+			*readerFrom
+		}{r, h, from}
+	case canFlush | canHijack | canReadFrom:
+		return struct {
+			*response
+			*flusher
+			*hijacker
+			*readerFrom
+		}{r, f, h, from}
+	case canPush | canReadFrom:
+		return struct {
+			*response
+			*pusher
+			*readerFrom
+		}{r, p, from}
+	case canFlush | canPush | canReadFrom:
+		return struct {
+			*response
+			*flusher
+			*pusher
+			*readerFrom
+		}{r, f, p, from}
+	case canHijack | canPush | canReadFrom:
+		return struct {
+			*response
+			*hijacker
+			*pusher
+			*readerFrom
+		}{r, h, p, from}
+	case canFlush | canHijack | canPush | canReadFrom:
+		return struct {
+			*response
+			*flusher
+			*hijacker
+			*pusher
+			*readerFrom
+		}{r, f, h, p, from}
+	case canWriteString:
+		return struct {
+			*response
+			*stringWriter
+		}{r, str}
+	case canFlush | canWriteString:
+		return struct {
+			*response
+			*flusher
+			*stringWriter
+		}{r, f, str}
+	case canHijack | canWriteString:
+		return struct {
+			*response
+			*hijacker
+			*stringWriter
+		}{r, h, str}
+	case canFlush | canHijack | canWriteString:
+		return struct {
+			*response
+			*flusher
+			*hijacker
+			*stringWriter
+		}{r, f, h, str}
+	case canPush | canWriteString:
+		return struct {
+			*response
+			*pusher
+			*stringWriter
+		}{r, p, str}
+	case canFlush | canPush | canWriteString:
+		return struct {
+			*response
+			*flusher
+			*pusher
+			*stringWriter
+		}{r, f, p, str}
+	case canHijack | canPush | canWriteString:
+		return struct {
+			*response
+			*hijacker
+			*pusher
+			*stringWriter
+		}{r, h, p, str}
+	case canFlush | canHijack | canPush | canWriteString:
+		return struct {
+			*response
+			*flusher
+			*hijacker
+			*pusher
+			*stringWriter
+		}{r, f, h, p, str}
+	case canReadFrom | canWriteString:
+		return struct {
+			*response
+			*readerFrom
+			*stringWriter
+		}{r, from, str}
+	case canFlush | canReadFrom | canWriteString:
+		return struct {
+			*response
+			*flusher
+			*readerFrom
+			*stringWriter
+		}{r, f, from, str}
+	case canHijack | canReadFrom | canWriteString:
+		return struct {
+			*response
+			*hijacker
+			*readerFrom
+			*stringWriter
+		}{r, h, from, str}
+	case canFlush | canHijack | canReadFrom | canWriteString:
+		return struct {
+			*response
+			*flusher
+			*hijacker
+			*readerFrom
+			*stringWriter
+		}{r, f, h, from, str}
+	case canPush | canReadFrom | canWriteString:
+		return struct {
+			*response
+			*pusher
+			*readerFrom
+			*stringWriter
+		}{r, p, from, str}
+	case canFlush | canPush | canReadFrom | canWriteString:
+		return struct {
+			*response
+			*flusher
+			*pusher
+			*readerFrom
+			*stringWriter
+		}{r, f, p, from, str}
+	case canHijack | canPush | canReadFrom | canWriteString:
+		return struct {
+			*response
+			*hijacker
+			*pusher
+			*readerFrom
+			*stringWriter
+		}{r, h, p, from, str}
+	case canFlush | canHijack | canPush | canReadFrom | canWriteString:
+		return struct {
+			*response
+			*flusher
+			*hijacker
+			*pusher
+			*readerFrom
+			*stringWriter
+		}{r, f, h, p, from, str}
+	}
+	return r
+}

@@ -1,0 +1,89 @@
+package session
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"reflect"
+	"unicode/utf8"
+)
+
+// MaxValueSize is the most bytes of JSON that one value may take. A larger one fails the commit with its key's name;
+// the cookie store holds far less in all.
+const MaxValueSize = 1 << 20
+
+var (
+	errInvalidUTF8 = errors.New("it holds text that is not valid UTF-8, which JSON would alter")
+	errValueSize   = fmt.Errorf("it takes more than %d bytes of JSON", MaxValueSize)
+	errTrailing    = errors.New("it is followed by other data")
+	errDestination = errors.New("the destination is not a pointer, or nil")
+)
+
+// encode returns v as JSON, or an error if it can't be encoded without being altered.
+func encode(key string, v any) (json.RawMessage, error) {
+	raw, err := json.Marshal(v)
+	switch {
+	case !utf8.ValidString(key):
+		err = errors.New("the key is not valid UTF-8")
+	case err != nil:
+	case len(raw) > MaxValueSize:
+		err = errValueSize
+	case replaced(raw) || !utf8.Valid(raw):
+		err = errInvalidUTF8
+	}
+	if err != nil {
+		return nil, fmt.Errorf("session: can't encode the value of key %q: %w", key, err)
+	}
+	return raw, nil
+}
+
+// replaced looks for the escape that encoding/json writes in place of invalid UTF-8. A replacement character that was in
+// the text itself is written as it is.
+func replaced(raw []byte) bool {
+	const escape = "ufffd"
+	for i := bytes.IndexByte(raw, '\\'); i >= 0 && i+1 < len(raw); {
+		if bytes.HasPrefix(raw[i+1:], []byte(escape)) {
+			return true
+		}
+		next := bytes.IndexByte(raw[i+2:], '\\')
+		if next < 0 {
+			return false
+		}
+		i += 2 + next
+	}
+	return false
+}
+
+// decode reads raw into dst, a pointer, which it leaves alone if raw does not fit. A number read into an any becomes a
+// json.Number, so that it is never rounded.
+func decode(key string, raw json.RawMessage, dst any) error {
+	v := reflect.ValueOf(dst)
+	if v.Kind() != reflect.Pointer || v.IsNil() {
+		return fmt.Errorf("session: can't read the value of key %q: %w", key, errDestination)
+	}
+	fresh := reflect.New(v.Type().Elem())
+	if err := unmarshal(raw, fresh.Interface()); err != nil {
+		return fmt.Errorf("session: the stored value of key %q does not fit: %w", key, err)
+	}
+	v.Elem().Set(fresh.Elem())
+	return nil
+}
+
+// unmarshal is json.Unmarshal with json.Number for numbers whose type is open.
+func unmarshal(raw json.RawMessage, dst any) error {
+	switch dst.(type) {
+	case *string, *bool, *int, *int64, *uint64, *float64, *[]string, *[]byte:
+		return json.Unmarshal(raw, dst) // no any in these, and twice as fast
+	}
+	d := json.NewDecoder(bytes.NewReader(raw))
+	d.UseNumber()
+	if err := d.Decode(dst); err != nil {
+		return err
+	}
+	if _, err := d.Token(); err != io.EOF {
+		return errTrailing
+	}
+	return nil
+}
