@@ -39,9 +39,9 @@ func (x *exchange) load(st *state) error {
 
 // loadOne asks the store for one token. An error that is not ErrNotFound fails the load.
 func (x *exchange) loadOne(token Token) (*Record, error) {
-	ctx, cancel := x.manager.storeContext(x.request.Context())
-	defer cancel()
-	record, err := x.manager.store.Load(ctx, token)
+	call := x.manager.storeContext(x.request.Context(), x.manager.config.StoreTimeout)
+	defer call.release()
+	record, err := x.manager.store.Load(call, token)
 	if err == nil {
 		err = x.admit(token, record)
 	}
@@ -168,8 +168,8 @@ func (x *exchange) destroy(ctx context.Context, header bool) error {
 		return nil // Destroy itself said that the cookie stays
 	}
 	h := x.response.w.Header()
-	if x.present || x.cookieSet {
-		setCookie(h, x.manager.config.cookie("", x.session.now(), time.Time{}))
+	if x.present || x.cookie != nil {
+		x.setCookie(x.manager.config.cookie("", x.session.now(), time.Time{}))
 	}
 	x.clearSiteData(h)
 	return nil
@@ -184,9 +184,9 @@ func (x *exchange) clearSiteData(h http.Header) {
 
 func (x *exchange) deleteBase(ctx context.Context) error {
 	base := x.session.state.base
-	ctx, cancel := x.manager.storeContext(context.WithoutCancel(ctx))
-	defer cancel()
-	if err := x.manager.store.Delete(ctx, base.ID, base.Deadline); err != nil {
+	call := x.manager.storeContext(context.WithoutCancel(ctx), x.manager.config.StoreTimeout)
+	defer call.release()
+	if err := x.manager.store.Delete(call, base.ID, base.Deadline); err != nil {
 		return x.storeError("delete", base.ID, err)
 	}
 	return nil
@@ -233,10 +233,10 @@ func (x *exchange) store(ctx context.Context, p plan, header bool) error {
 // Update. All Updates of one session in this process wait for each other: without the queue, retries starve.
 func (x *exchange) attempt(ctx context.Context, p *plan) (Token, error) {
 	st := &x.session.state
-	ctx, cancel := x.manager.storeContext(context.WithoutCancel(ctx))
-	defer cancel()
+	call := x.manager.storeContext(context.WithoutCancel(ctx), x.manager.config.StoreTimeout)
+	defer call.release()
 	if len(p.change.Expect) > 0 {
-		release, err := x.manager.queue.wait(ctx, st.base.ID)
+		release, err := x.manager.queue.wait(call, st.base.ID)
 		if err != nil {
 			return Token{}, err
 		}
@@ -247,7 +247,7 @@ func (x *exchange) attempt(ctx context.Context, p *plan) (Token, error) {
 		if p.change.Create {
 			token = st.issued
 		}
-		saved, err := x.manager.store.Save(ctx, token, p.change)
+		saved, err := x.manager.store.Save(call, token, p.change)
 		var conflict *ConflictError
 		if !errors.As(err, &conflict) || conflict.Current == nil {
 			return saved, err
@@ -257,8 +257,8 @@ func (x *exchange) attempt(ctx context.Context, p *plan) (Token, error) {
 			return Token{}, err
 		}
 		*p = st.plan(x.session.now())
-		if p.change == nil || ctx.Err() != nil {
-			return Token{}, errors.Join(err, ctx.Err())
+		if p.change == nil || call.Err() != nil {
+			return Token{}, errors.Join(err, call.Err())
 		}
 	}
 }
@@ -328,6 +328,11 @@ func (x *exchange) told(p plan) {
 	}
 }
 
+func (x *exchange) setCookie(cookie *http.Cookie) {
+	x.cookie = cookie
+	setCookie(x.response.w.Header(), cookie)
+}
+
 // sendCookie puts the session's cookie into the header.
 func (x *exchange) sendCookie() {
 	st, c := &x.session.state, &x.manager.config
@@ -335,10 +340,9 @@ func (x *exchange) sendCookie() {
 	if st.base.Persistent {
 		expires = st.base.Deadline
 	}
-	setCookie(x.response.w.Header(), c.cookie(st.token.cookieValue(), x.session.now(), expires))
-	x.cookieSet = true
+	x.setCookie(c.cookie(st.token.cookieValue(), x.session.now(), expires))
 	if c.Secure == On && insecure(x.request) {
-		x.manager.warnInsecure(x.request)
+		x.manager.warnInsecure(x.context.Context, x.request.Host)
 	}
 }
 

@@ -200,11 +200,11 @@ func (c Config) cookieFaults() (faults []string) {
 	add(len(c.Domain) > maxAttribute || len(c.Path) > maxAttribute, "Domain or Path is longer than 1024 bytes, which browsers ignore")
 
 	host, secure := hasPrefix(c.Name, "__Host-"), hasPrefix(c.Name, "__Secure-")
-	http_ := hasPrefix(c.Name, "__Http-") || hasPrefix(c.Name, "__Host-Http-")
+	httpOnly := hasPrefix(c.Name, "__Http-") || hasPrefix(c.Name, "__Host-Http-")
 	add(host && c.Domain != "", "a __Host- cookie can't have a Domain; name it __Secure-")
 	add(host && c.Path != "/", "a __Host- cookie must have the Path /; name it __Secure-")
-	add((host || secure || http_) && c.Secure == Off, "the cookie's name %s needs Secure; with Secure: Off use a name without prefix", c.Name)
-	add(http_ && c.HttpOnly == Off, "the cookie's name %s needs HttpOnly", c.Name)
+	add((host || secure || httpOnly) && c.Secure == Off, "the cookie's name %s needs Secure; with Secure: Off use a name without prefix", c.Name)
+	add(httpOnly && c.HttpOnly == Off, "the cookie's name %s needs HttpOnly", c.Name)
 	return faults
 }
 

@@ -104,7 +104,7 @@ func (c *CookieStore) Save(ctx context.Context, token Token, change *Change) (To
 		asked = r // a login does not depend on what it replaces
 	}
 	revokedAt, err := c.check(ctx, asked, now)
-	if err != nil {
+	if err != nil && (asked != r || !errors.Is(err, ErrNotFound)) { // a login happens after a revocation that overtook it
 		return Token{}, err
 	}
 	if change.Create && !r.Issued.After(revokedAt) {
@@ -161,9 +161,9 @@ func (c *CookieStore) check(ctx context.Context, r *Record, now time.Time) (user
 	case status.EndedAt.IsZero():
 		return status.UserRevokedAt, nil
 	case now.Sub(status.EndedAt) < tombstoneAge:
-		return time.Time{}, errEnded
+		return status.UserRevokedAt, errEnded
 	}
-	return time.Time{}, ErrNotFound
+	return status.UserRevokedAt, ErrNotFound
 }
 
 // seal returns the cookie's value for r. Trailing padding is left out: it is not needed, and needs quoting.
@@ -209,7 +209,6 @@ func canonical(value string) bool {
 			return false
 		}
 	}
-	spare := map[int]int{0: 0, 2: 0x0f, 3: 0x03} // unused bits of the last character
-	mask, ok := spare[len(value)&3]
-	return ok && value != "" && strings.IndexByte(alphabet, value[len(value)-1])&mask == 0
+	spare := [4]int{0, -1, 0x0f, 0x03}[len(value)%4] // unused bits of the last character; no text has such a length
+	return value != "" && spare >= 0 && strings.IndexByte(alphabet, value[len(value)-1])&spare == 0
 }

@@ -20,13 +20,14 @@ type exchange struct {
 	session  Session
 	response response
 	before   http.Header // the header as it was before the handler
+	answered http.Header // and after the answer to a failure: what the handler sets still, trailers included, is undone
 
-	committing sync.Mutex // one commit at a time
-	present    bool       // the request has a cookie of the session's name, good or bad
-	cookieSet  bool       // the header has the session's cookie
-	failure    error      // of the commit before the header; guarded by session.mu
-	over       bool       // the handler has returned; guarded by session.mu
-	events     []Event    // not yet delivered; guarded by session.mu
+	committing sync.Mutex   // one commit at a time
+	present    bool         // the request has a cookie of the session's name, good or bad
+	cookie     *http.Cookie // what the commits so far have put into the header
+	failure    error        // of the commit before the header; guarded by session.mu
+	over       bool         // the handler has returned; guarded by session.mu
+	events     []Event      // not yet delivered; guarded by session.mu
 }
 
 func newExchange(m *Manager, w http.ResponseWriter, r *http.Request) *exchange {
@@ -53,8 +54,8 @@ func (x *exchange) finish(returned bool) {
 		x.commitLate()
 	}
 	if x.response.failed != nil {
-		x.endDestroyed()
-		dropTrailers(x.response.w.Header())
+		_ = x.endDestroyed()
+		putBack(x.response.w.Header(), x.answered)
 	}
 	x.session.mu.Lock()
 	x.over = true
@@ -62,13 +63,10 @@ func (x *exchange) finish(returned bool) {
 	x.notify()
 }
 
-// dropTrailers removes trailers that a handler whose response was replaced set through a header it got before.
-func dropTrailers(h http.Header) {
-	for name := range h {
-		if len(name) > len(http.TrailerPrefix) && name[:len(http.TrailerPrefix)] == http.TrailerPrefix {
-			delete(h, name)
-		}
-	}
+// putBack makes a header what it was.
+func putBack(h, before http.Header) {
+	clear(h)
+	maps.Copy(h, before)
 }
 
 // beforeHeader implements gate.
@@ -86,7 +84,7 @@ var errHijackCookie = errors.New("session: the connection can't be taken over wi
 // beforeHijack implements gate.
 func (x *exchange) beforeHijack(headerSent bool) error {
 	x.session.mu.Lock()
-	unsent := !headerSent && x.cookieSet
+	unsent := !headerSent && x.cookie != nil
 	if x.session.loaded && x.session.loadErr == nil && x.session.encodeErr == nil {
 		unsent = unsent || x.session.state.plan(x.session.now()).cookie
 	}
@@ -104,13 +102,16 @@ func (x *exchange) beforeHijack(headerSent bool) error {
 // answer implements gate: the header is what it was before the handler, and the error handler does the rest.
 func (x *exchange) answer(err error) {
 	h := x.response.w.Header()
-	clear(h)
-	maps.Copy(h, x.before)
+	putBack(h, x.before)
+	defer func() { x.answered = h.Clone() }()
 	if errors.Is(err, errClientGone) {
 		x.response.w.WriteHeader(http.StatusServiceUnavailable) // for whoever cancelled in the client's place
 		return
 	}
 	varyByCookie(h)
+	if x.cookie != nil && !x.session.state.lapsed {
+		setCookie(h, x.cookie) // what Save did before the failure is done, and without its cookie the session would be lost
+	}
 	x.manager.config.ErrorHandler(x.response.w, x.request, err)
 }
 
@@ -137,14 +138,13 @@ func (x *exchange) abandon() {
 	if !destroy {
 		return
 	}
-	x.endDestroyed()
-	if !x.response.begun.Load() {
-		setCookie(x.response.w.Header(), x.manager.config.cookie("", x.session.now(), time.Time{}))
+	if x.endDestroyed() == nil && !x.response.begun.Load() {
+		x.setCookie(x.manager.config.cookie("", x.session.now(), time.Time{}))
 	}
 }
 
 // endDestroyed ends the session that Destroy was called for, if no commit did.
-func (x *exchange) endDestroyed() {
+func (x *exchange) endDestroyed() error {
 	x.committing.Lock()
 	defer x.committing.Unlock()
 	x.session.mu.Lock()
@@ -152,11 +152,15 @@ func (x *exchange) endDestroyed() {
 	st := &x.session.state
 	var failed *StoreError
 	if !st.destroy || st.base == nil || errors.As(x.response.failed, &failed) {
-		return // nothing to end, or the store has just been asked
+		return nil // nothing to end, or the store has just been asked
 	}
 	if err := x.deleteBase(x.request.Context()); err != nil {
 		x.log(slog.LevelError, "session: a logout could not be done", err)
+		return err
 	}
+	x.event(EventDestroyed, "", nil)
+	st.base, st.token, st.pending = nil, Token{}, pending{}
+	return nil
 }
 
 // The rest of keeper.
@@ -202,8 +206,10 @@ func (x *exchange) notify() {
 	}
 }
 
+// log writes with the context that came from outside: a log handler that looks for the session there would wait for a lock
+// that is held here.
 func (x *exchange) log(level slog.Level, message string, err error, args ...any) {
-	x.manager.log(x.request.Context(), level, message, append(args, "error", err)...)
+	x.manager.log(x.context.Context, level, message, append(args, "error", err)...)
 }
 
 // requestContext carries the session in the request's context.

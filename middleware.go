@@ -6,7 +6,6 @@ import (
 	"log/slog"
 	"net/http"
 	"sync"
-	"time"
 )
 
 // Manager puts sessions into requests. It is made by New and safe for use by several goroutines.
@@ -110,13 +109,10 @@ func NewContext(ctx context.Context, s *Session) context.Context {
 	return context.WithValue(ctx, sessionKey{}, s)
 }
 
-// storeContext returns the context for one load or commit.
-func (m *Manager) storeContext(ctx context.Context) (context.Context, context.CancelFunc) {
-	return m.storeContextFor(ctx, m.config.StoreTimeout)
-}
-
-func (m *Manager) storeContextFor(ctx context.Context, timeout time.Duration) (context.Context, context.CancelFunc) {
-	return context.WithTimeout(context.WithValue(ctx, nowKey{}, m.config.Clock), timeout)
+// Detached returns a Session that reads like the one stored as record, and is kept by nobody. It is for tests of
+// handlers, with NewContext; package sessiontest makes such sessions of a user and values.
+func Detached(record *Record) *Session {
+	return &Session{loaded: true, state: state{config: defaultConfig(), base: record}}
 }
 
 func (m *Manager) log(ctx context.Context, level slog.Level, message string, args ...any) {
@@ -127,10 +123,10 @@ func (m *Manager) log(ctx context.Context, level slog.Level, message string, arg
 	logger.Log(ctx, level, message, args...)
 }
 
-func (m *Manager) warnInsecure(r *http.Request) {
+func (m *Manager) warnInsecure(ctx context.Context, host string) {
 	m.warned.Do(func() {
-		m.log(r.Context(), slog.LevelWarn, "session: a Secure cookie was set on a plain-HTTP request, and browsers will drop it; "+
+		m.log(ctx, slog.LevelWarn, "session: a Secure cookie was set on a plain-HTTP request, and browsers will drop it; "+
 			"serve HTTPS, let the proxy in front send X-Forwarded-Proto, or for development set Config.Secure to session.Off",
-			"host", r.Host)
+			"host", host)
 	})
 }

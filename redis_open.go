@@ -76,7 +76,7 @@ func openStandalone(address string, opts RedisOptions) (redis.UniversalClient, *
 	recommend(&o.DialTimeout, &o.ReadTimeout, &o.WriteTimeout, &o.PoolTimeout)
 	retry(&o.MinRetryBackoff, &o.MaxRetryBackoff, &o.ConnMaxIdleTime, &o.DialerRetries)
 	o.MaxRetries = cmp.Or(o.MaxRetries, redisMaxRetries)
-	o.MaintNotificationsConfig = noMaintenance()
+	o.MaintNotificationsConfig, o.DisableIdentity = noMaintenance(), true
 	cache := opts.NearCache.open(o, cmp.Or(opts.Prefix, defaultPrefix))
 	return redis.NewClient(o), cache, nil
 }
@@ -89,7 +89,8 @@ func openCluster(address string) (redis.UniversalClient, error) {
 	o.ContextTimeoutEnabled = true
 	recommend(&o.DialTimeout, &o.ReadTimeout, &o.WriteTimeout, &o.PoolTimeout)
 	retry(&o.MinRetryBackoff, &o.MaxRetryBackoff, &o.ConnMaxIdleTime, &o.DialerRetries)
-	o.MaintNotificationsConfig = noMaintenance()
+	o.MaintNotificationsConfig, o.DisableIdentity = noMaintenance(), true
+	o.DisableRoutingPolicies = true // which would wait for a stalled node longer than the context allows
 	return redis.NewClusterClient(o), nil
 }
 
@@ -101,7 +102,7 @@ func openFailover(address string) (redis.UniversalClient, error) {
 	o.ContextTimeoutEnabled = true
 	recommend(&o.DialTimeout, &o.ReadTimeout, &o.WriteTimeout, &o.PoolTimeout)
 	retry(&o.MinRetryBackoff, &o.MaxRetryBackoff, &o.ConnMaxIdleTime, &o.DialerRetries)
-	o.MaxRetries = cmp.Or(o.MaxRetries, redisMaxRetries)
+	o.MaxRetries, o.DisableIdentity = cmp.Or(o.MaxRetries, redisMaxRetries), true
 	return redis.NewFailoverClient(o), nil
 }
 
@@ -121,7 +122,8 @@ func retry(minBackoff, maxBackoff, idle *time.Duration, dials *int) {
 	*dials = cmp.Or(*dials, redisDialAttempts)
 }
 
-// noMaintenance turns off notices of a hosted Redis's maintenance, which cost a command on each new connection.
+// noMaintenance turns off notices of a hosted Redis's maintenance, which cost a round trip on each new connection, as the
+// client's identity does.
 func noMaintenance() *maintnotifications.Config {
 	return &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
 }

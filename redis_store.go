@@ -152,7 +152,7 @@ func (s *RedisStore) write(ctx context.Context, c *Change, now time.Time) error 
 		}
 	}
 	var a arguments
-	a.add(micros(now), operation(c), operationAge.Microseconds(), micros(c.Record.Used))
+	a.add(micros(now), operation(c), operationAge.Microseconds(), operationMax, micros(c.Record.Used))
 	a.add(flag(c.Cleared), micros(c.Record.Deadline))
 	if c.Attributes {
 		a.change(c, attributePairs(c.Record))
@@ -190,7 +190,7 @@ func (s *RedisStore) create(ctx context.Context, c *Change, now time.Time) error
 // creation returns the arguments of the script that creates.
 func (s *RedisStore) creation(c *Change, now time.Time) []any {
 	var a arguments
-	a.add(micros(now), c.Operation, operationAge.Microseconds(), flag(c.Fresh))
+	a.add(micros(now), c.Operation, operationAge.Microseconds(), operationMax, flag(c.Fresh))
 	a.add(flag(c.Cleared), micros(c.Record.Deadline), c.Record.ID, c.Replaces())
 	a.add(tombstoneAge.Milliseconds(), c.MaxPerUser, s.options.Prefix, micros(c.Record.Issued))
 	pairs := []any{fieldID, c.Record.ID, fieldUsed, micros(c.Record.Used)}

@@ -2,7 +2,6 @@ package session
 
 import (
 	"bufio"
-	"errors"
 	"io"
 	"net"
 	"net/http"
@@ -76,7 +75,7 @@ func (r *response) Write(p []byte) (int, error) {
 // FlushError sends what was written so far. Where the server can't flush it commits nothing.
 func (r *response) FlushError() error {
 	if !has[http.Flusher](r.w) && !has[interface{ FlushError() error }](r.w) {
-		return errors.ErrUnsupported
+		return http.ErrNotSupported
 	}
 	if err := r.begin(); err != nil {
 		return err

@@ -145,6 +145,7 @@ type Operation struct {
 const (
 	tombstoneAge = time.Minute      // how long an ended id is told from an unknown one
 	operationAge = 10 * time.Second // how long a change sent twice is recognised; longer than any client resends
+	operationMax = 32               // and among how many later ones: Updates of a session queue, so there are few
 )
 
 // Tombstone returns what takes the place of the session id when it ends: for a minute it tells a late request from one
@@ -342,7 +343,8 @@ func (c *Change) mark(r *Record, now time.Time) *Record {
 			recent = append(recent, op)
 		}
 	}
-	r.Operations = append(recent, Operation{ID: c.Operation, At: now})
+	recent = append(recent, Operation{ID: c.Operation, At: now})
+	r.Operations = recent[max(len(recent)-operationMax, 0):]
 	return r
 }
 
@@ -367,15 +369,4 @@ func put(m *map[string]json.RawMessage, key string, raw json.RawMessage) {
 		*m = make(map[string]json.RawMessage)
 	}
 	(*m)[key] = raw
-}
-
-type nowKey struct{}
-
-// Now returns the time by the clock of the Manager that calls the store (Config.Clock), and time.Now in a context that
-// comes from elsewhere.
-func Now(ctx context.Context) time.Time {
-	if clock, ok := ctx.Value(nowKey{}).(func() time.Time); ok {
-		return clock()
-	}
-	return time.Now()
 }

@@ -91,7 +91,7 @@ func parseToken(cookie, value string) (Token, bool) {
 		return Token{}, false
 	}
 	sealed := value[:dot]
-	if value[dot+1:] != checksum(cookie, sealed) {
+	if sum := checksum(cookie, sealed); value[dot+1:] != string(sum[:]) {
 		return Token{}, false
 	}
 	return Token{cookie: cookie, value: &sealed}, true
@@ -109,7 +109,8 @@ func parseServerToken(cookie, value string) (Token, bool) {
 	if string(raw[secretSize:]) != string(sum[idSize:idSize+checkSize]) {
 		return Token{}, false
 	}
-	return Token{id: base64url.EncodeToString(sum[:idSize]), cookie: cookie, value: &value}, true
+	kept := value // a copy, so that it is on the heap only here
+	return Token{id: base64url.EncodeToString(sum[:idSize]), cookie: cookie, value: &kept}, true
 }
 
 // cookieValue returns what the cookie carries for t: the reverse of parseToken.
@@ -118,15 +119,27 @@ func (t Token) cookieValue() string {
 	if _, ok := parseServerToken(t.cookie, value); ok {
 		return value
 	}
-	return value + "." + checksum(t.cookie, value)
+	sum := checksum(t.cookie, value)
+	return value + "." + string(sum[:])
 }
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 // checksum returns four characters for the sealed value. It only keeps garbage from the store: whoever wants to can
 // compute it, and then meets the seal.
-func checksum(cookie, sealed string) string {
-	sum := crc32.Update(0, castagnoli, []byte(cookie))
-	sum = crc32.Update(sum, castagnoli, []byte("\x00"+sealed))
-	return base64url.EncodeToString([]byte{byte(sum >> 16), byte(sum >> 8), byte(sum)})
+func checksum(cookie, sealed string) (text [4]byte) {
+	sum := crcText(crcText(crcText(0, cookie), "\x00"), sealed)
+	base64url.Encode(text[:], []byte{byte(sum >> 16), byte(sum >> 8), byte(sum)})
+	return text
+}
+
+// crcText is crc32.Update for a string, without a copy of all of it.
+func crcText(sum uint32, text string) uint32 {
+	var buf [256]byte
+	for len(text) > 0 {
+		n := copy(buf[:], text)
+		sum = crc32.Update(sum, castagnoli, buf[:n])
+		text = text[n:]
+	}
+	return sum
 }

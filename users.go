@@ -95,9 +95,9 @@ func (m *Manager) forUser(ctx context.Context, user, op string, f func(context.C
 	if user == "" {
 		return errors.New("session: " + op + " needs a user, and got an empty string")
 	}
-	ctx, cancel := m.storeContextFor(ctx, userTimeouts*m.config.StoreTimeout)
-	defer cancel()
-	err := f(ctx)
+	call := m.storeContext(ctx, userTimeouts*m.config.StoreTimeout)
+	defer call.release()
+	err := f(call)
 	if err == nil || errors.Is(err, ErrNotFound) || errors.Is(err, errors.ErrUnsupported) {
 		return err
 	}

@@ -59,24 +59,33 @@ func replaced(raw []byte) bool {
 // decode reads raw into dst, a pointer, which it leaves alone if raw does not fit. A number read into an any becomes a
 // json.Number, so that it is never rounded.
 func decode(key string, raw json.RawMessage, dst any) error {
+	switch dst.(type) {
+	case *string, *bool, *int, *int64, *uint64, *float64:
+		if string(raw) != "null" {
+			return fits(key, json.Unmarshal(raw, dst)) // no any in these, and left alone by an error
+		}
+	}
 	v := reflect.ValueOf(dst)
 	if v.Kind() != reflect.Pointer || v.IsNil() {
 		return fmt.Errorf("session: can't read the value of key %q: %w", key, errDestination)
 	}
 	fresh := reflect.New(v.Type().Elem())
-	if err := unmarshal(raw, fresh.Interface()); err != nil {
-		return fmt.Errorf("session: the stored value of key %q does not fit: %w", key, err)
+	if err := fits(key, unmarshal(raw, fresh.Interface())); err != nil {
+		return err
 	}
 	v.Elem().Set(fresh.Elem())
 	return nil
 }
 
+func fits(key string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("session: the stored value of key %q does not fit: %w", key, err)
+}
+
 // unmarshal is json.Unmarshal with json.Number for numbers whose type is open.
 func unmarshal(raw json.RawMessage, dst any) error {
-	switch dst.(type) {
-	case *string, *bool, *int, *int64, *uint64, *float64, *[]string, *[]byte:
-		return json.Unmarshal(raw, dst) // no any in these, and twice as fast
-	}
 	d := json.NewDecoder(bytes.NewReader(raw))
 	d.UseNumber()
 	if err := d.Decode(dst); err != nil {

@@ -17,13 +17,14 @@ local function made(o, op)
   return op ~= '' and o and string.find(o, ' ' .. op .. '@', 1, true) ~= nil
 end
 
--- noted returns o with op added and what is older than since left out.
-local function noted(o, op, now, since)
-  local recent = ''
+-- noted returns o with op added, without those from before since, and at most as many as a session keeps.
+local function noted(o, op, now, since, most)
+  local recent = {}
   for id, at in string.gmatch(o or '', '([^ @]+)@(%d+)') do
-    if tonumber(at) > since then recent = recent .. ' ' .. id .. '@' .. at end
+    if tonumber(at) > since then table.insert(recent, ' ' .. id .. '@' .. at) end
   end
-  return recent .. ' ' .. op .. '@' .. now
+  if #recent >= most then table.remove(recent, 1) end
+  return table.concat(recent) .. ' ' .. op .. '@' .. string.format('%.0f', now)
 end
 
 -- bury leaves a tombstone.

@@ -1,6 +1,7 @@
 -- Stores a session under an id that must not exist, in place of another if there is one. KEYS: the new session, then,
 -- each of which may be '', the old session, the user's index and the old one's user's index.
-local now, op, window, fresh = tonumber(take()), take(), tonumber(take()), take() == '1'
+local now, op, window, most = tonumber(take()), take(), tonumber(take()), tonumber(take())
+local fresh = take() == '1'
 local cleared, deadline, id, replaced = take() == '1', tonumber(take()), take(), take()
 local age, maximum, prefix, issued = take(), tonumber(take()), take(), take()
 local keep, deleted, pairs_, expected = list(), list(), list(), list()
@@ -31,7 +32,7 @@ elseif there then
   redis.call('HSET', new, 'm', (string.gsub(limits, '%d+$', issued)))
 end
 apply(new, cleared and not fresh, keep, deleted, pairs_)
-redis.call('HSET', new, 'o', noted(redis.call('HGET', new, 'o'), op, string.format('%.0f', now), now - window))
+redis.call('HSET', new, 'o', noted(redis.call('HGET', new, 'o'), op, now, now - window, most))
 if not expire(new, now) then return 'gone' end
 
 if there and oldIndex ~= '' then redis.call('ZREM', oldIndex, replaced) end

@@ -1,5 +1,6 @@
 -- Changes a session that must exist. KEYS: the session, and its user's index if the deadline changed.
-local now, op, window, used = tonumber(take()), take(), tonumber(take()), tonumber(take())
+local now, op, window, most = tonumber(take()), take(), tonumber(take()), tonumber(take())
+local used = tonumber(take())
 local cleared, deadline = take() == '1', tonumber(take())
 local keep, deleted, pairs_, expected = list(), list(), list(), list()
 
@@ -11,7 +12,7 @@ if conflicts(KEYS[1], expected) then return redis.call('HGETALL', KEYS[1]) end
 
 apply(KEYS[1], cleared, keep, deleted, pairs_)
 if used > tonumber(f[4]) then redis.call('HSET', KEYS[1], 't', string.format('%.0f', used)) end
-if op ~= '' then redis.call('HSET', KEYS[1], 'o', noted(f[3], op, string.format('%.0f', now), now - window)) end
+if op ~= '' then redis.call('HSET', KEYS[1], 'o', noted(f[3], op, now, now - window, most)) end
 if not expire(KEYS[1], now) then return 'gone' end
 if KEYS[2] then enlist(KEYS[2], f[1], deadline, now) end
 return 'ok'

@@ -1,0 +1,221 @@
+package session_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"time"
+
+	"github.com/doorman-go/session"
+)
+
+// The README's first snippet.
+func Example() {
+	secrets, err := session.SecretsFromEnv("SECRET_KEY") // openssl rand -hex 32
+	if err != nil {
+		log.Fatal(err)
+	}
+	store, err := session.NewCookieStore(secrets...) // or NewMemoryStore, or OpenRedisStore
+	if err != nil {
+		log.Fatal(err)
+	}
+	sessions, err := session.New(store, session.Config{})
+	if err != nil {
+		log.Fatal(err)
+	}
+	const visits session.Key[int] = "visits"
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /", func(w http.ResponseWriter, r *http.Request) {
+		s := session.FromContext(r.Context())
+		visits.Update(s, func(n int) int { return n + 1 })
+		n, _ := visits.Get(s)
+		fmt.Fprintf(w, "visit %d", n)
+	})
+	log.Fatal(http.ListenAndServe("localhost:8080", sessions.Middleware(mux)))
+}
+
+// newManager is what the examples below have in common.
+func newManager(cfg session.Config) *session.Manager {
+	sessions, err := session.New(session.NewMemoryStore(), cfg)
+	if err != nil {
+		log.Fatal(err)
+	}
+	return sessions
+}
+
+// serve sends one request, with the cookies of an earlier response if there is one.
+func serve(h http.Handler, method, path string, earlier *http.Response) *http.Response {
+	r := httptest.NewRequest(method, "http://localhost"+path, nil)
+	if earlier != nil {
+		for _, c := range earlier.Cookies() {
+			r.AddCookie(c)
+		}
+	}
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, r)
+	return w.Result()
+}
+
+func ExampleSession_Login() {
+	sessions := newManager(session.Config{})
+	mux := http.NewServeMux()
+	mux.HandleFunc("POST /login", func(w http.ResponseWriter, r *http.Request) {
+		s := session.FromContext(r.Context())
+		// ... once the password is known to be right:
+		if err := s.Login("ada", "locale"); err != nil { // a new id; of what was there, only the locale is kept
+			http.Error(w, "try again", http.StatusServiceUnavailable)
+			return
+		}
+		s.Flash("success", "Welcome back.")
+		http.Redirect(w, r, "/account", http.StatusSeeOther)
+	})
+	mux.HandleFunc("GET /account", func(w http.ResponseWriter, r *http.Request) {
+		s := session.FromContext(r.Context())
+		fmt.Println(s.User(), s.Flashes())
+	})
+	app := sessions.Middleware(mux)
+	signedIn := serve(app, "POST", "/login", nil)
+	serve(app, "GET", "/account", signedIn)
+	// Output: ada [{success Welcome back.}]
+}
+
+func ExampleSession_Destroy() {
+	sessions := newManager(session.Config{ClearSiteData: true})
+	logout := sessions.Middleware(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if err := session.FromContext(r.Context()).Destroy(); err != nil {
+			return // the session could not be loaded, and the client gets the error handler's answer
+		}
+		http.Redirect(w, r, "/", http.StatusSeeOther)
+	}))
+	fmt.Println(serve(logout, "POST", "/logout", nil).Status)
+	// Output: 303 See Other
+}
+
+func ExampleKey() {
+	const cart session.Key[[]string] = "cart"
+	s := new(session.Session) // a handler gets it from FromContext
+	cart.Set(s, []string{"tea"})
+	cart.Update(s, func(items []string) []string { return append(items, "milk") })
+	items, ok := cart.Get(s)
+	fmt.Println(items, ok)
+	// Output: [tea milk] true
+}
+
+func ExampleNewContext() {
+	handler := func(w http.ResponseWriter, r *http.Request) {
+		fmt.Fprintln(w, "hello", session.FromContext(r.Context()).User())
+	}
+	s := new(session.Session)
+	_ = s.Login("ada")
+	r := httptest.NewRequest("GET", "/", nil)
+	w := httptest.NewRecorder()
+	handler(w, r.WithContext(session.NewContext(r.Context(), s)))
+	fmt.Print(w.Body)
+	// Output: hello ada
+}
+
+// Only a session that could be loaded reaches a handler that charges a card.
+func ExampleManager_Require() {
+	sessions := newManager(session.Config{})
+	charge := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { fmt.Println("charged") })
+	app := sessions.Middleware(sessions.Require(charge))
+	serve(app, "POST", "/charge", nil)
+	// Output: charged
+}
+
+// A password's version, kept in the database and in the session, ends all sessions when it changes.
+func ExampleConfig_revalidate() {
+	const version session.Key[int] = "password version"
+	current := func(ctx context.Context, user string) (int, error) { return 2, nil } // asks the database
+	sessions := newManager(session.Config{
+		Revalidate: func(ctx context.Context, s *session.Session) error {
+			if s.User() == "" {
+				return nil
+			}
+			now, err := current(ctx, s.User())
+			if err != nil {
+				return err // the database is down: 503, and nobody is signed out
+			}
+			if then, _ := version.Get(s); then != now {
+				return fmt.Errorf("the password was changed: %w", session.ErrSessionEnded)
+			}
+			return nil
+		},
+	})
+	mux := http.NewServeMux()
+	mux.HandleFunc("/login", func(w http.ResponseWriter, r *http.Request) {
+		s := session.FromContext(r.Context())
+		_ = s.Login("ada")
+		version.Set(s, 1) // an old one
+	})
+	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+		fmt.Printf("user %q\n", session.FromContext(r.Context()).User())
+	})
+	app := sessions.Middleware(mux)
+	serve(app, "GET", "/", serve(app, "GET", "/login", nil))
+	// Output: user ""
+}
+
+// Before something sensitive, ask for the password again unless that was a moment ago.
+func ExampleSession_AuthenticatedWithin() {
+	sessions := newManager(session.Config{})
+	app := sessions.Middleware(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !session.FromContext(r.Context()).AuthenticatedWithin(5 * time.Minute) {
+			http.Redirect(w, r, "/login?again=1", http.StatusSeeOther)
+		}
+	}))
+	fmt.Println(serve(app, "GET", "/keys", nil).Header.Get("Location"))
+	// Output: /login?again=1
+}
+
+// An audit log: one line an event, without anything that opens a session.
+func ExampleEvent() {
+	audit := slog.New(slog.NewTextHandler(os.Stdout, &slog.HandlerOptions{
+		ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
+			if a.Key == slog.TimeKey || a.Key == "session" {
+				return slog.Attr{} // so that this example prints the same each time
+			}
+			return a
+		},
+	}))
+	counts := map[session.EventKind]int{} // or a counter of a metrics library, labelled with kind and reason; guard it with a lock
+	sessions := newManager(session.Config{
+		OnEvent: func(ctx context.Context, e session.Event) {
+			counts[e.Kind]++
+			audit.InfoContext(ctx, string(e.Kind), "session", e.ID, "user", e.User, "reason", e.Reason)
+		},
+	})
+	app := sessions.Middleware(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_ = session.FromContext(r.Context()).Login("ada")
+	}))
+	serve(app, "POST", "/login", nil)
+	fmt.Println(counts[session.EventLoggedIn])
+	// Output:
+	// level=INFO msg="logged in" user=ada reason=""
+	// 1
+}
+
+func ExampleManager_Revoke() {
+	sessions := newManager(session.Config{})
+	err := sessions.Revoke(context.Background(), "ada", "somebody else's session")
+	fmt.Println(errors.Is(err, session.ErrNotFound))
+	// Output: true
+}
+
+func ExampleNewRedisStore() {
+	store, err := session.OpenRedisStore(context.Background(), "redis://localhost:6379/0", session.RedisOptions{})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer store.Close()
+	sessions, err := session.New(store, session.Config{MaxPerUser: 10})
+	if err != nil {
+		log.Fatal(err)
+	}
+	log.Fatal(http.ListenAndServe("localhost:8080", sessions.Middleware(http.NotFoundHandler())))
+}

@@ -1,0 +1,69 @@
+package session
+
+import (
+	"context"
+	"sync"
+	"time"
+)
+
+// storeContext is the context of one call of a store: the request's, with the Manager's clock and a deadline. It sets a
+// timer only for a store that waits on Done, which one in memory never does.
+type storeContext struct {
+	context.Context
+	clock    func() time.Time
+	deadline time.Time
+
+	start  sync.Once
+	timed  context.Context
+	cancel context.CancelFunc
+}
+
+// storeContext returns the context for one load or commit, which must be released.
+func (m *Manager) storeContext(ctx context.Context, timeout time.Duration) *storeContext {
+	deadline := time.Now().Add(timeout)
+	if earlier, ok := ctx.Deadline(); ok && earlier.Before(deadline) {
+		deadline = earlier
+	}
+	return &storeContext{Context: ctx, clock: m.config.Clock, deadline: deadline}
+}
+
+func (c *storeContext) Deadline() (time.Time, bool) { return c.deadline, true }
+
+func (c *storeContext) Done() <-chan struct{} {
+	c.start.Do(func() { c.timed, c.cancel = context.WithDeadline(c.Context, c.deadline) })
+	return c.timed.Done()
+}
+
+func (c *storeContext) Err() error {
+	if err := c.Context.Err(); err != nil {
+		return err
+	}
+	if !time.Now().Before(c.deadline) {
+		<-c.Done() // so that Done and Err agree
+		return context.DeadlineExceeded
+	}
+	return nil
+}
+
+func (c *storeContext) release() {
+	c.start.Do(func() { c.timed, c.cancel = c.Context, func() {} })
+	c.cancel()
+}
+
+type nowKey struct{}
+
+func (c *storeContext) Value(key any) any {
+	if _, ok := key.(nowKey); ok {
+		return c.clock
+	}
+	return c.Context.Value(key)
+}
+
+// Now returns the time by the clock of the Manager that calls the store (Config.Clock), and time.Now in a context that
+// comes from elsewhere.
+func Now(ctx context.Context) time.Time {
+	if clock, ok := ctx.Value(nowKey{}).(func() time.Time); ok {
+		return clock()
+	}
+	return time.Now()
+}
