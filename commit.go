@@ -305,7 +305,11 @@ func (x *exchange) commitError(err error) error {
 
 func (x *exchange) storeError(op, id string, err error) error {
 	failed := &StoreError{Op: op, Err: err}
-	x.eventFor(EventStoreError, id, "", op, failed)
+	user := ""
+	if base := x.session.state.base; base != nil {
+		user = base.User
+	}
+	x.eventFor(EventStoreError, id, user, op, failed)
 	x.log(slog.LevelError, "session: the store failed", failed, "session", id)
 	return failed
 }

@@ -37,9 +37,14 @@ func (k Key[T]) Delete(s *Session) { s.Delete(string(k)) }
 func (k Key[T]) Update(s *Session, f func(T) T) {
 	s.update(string(k), func(raw json.RawMessage) (json.RawMessage, error) {
 		var v T
-		if raw != nil && unmarshal(raw, &v) != nil {
-			var zero T
-			v = zero
+		if raw != nil {
+			if err := fits(string(k), unmarshal(raw, &v)); err != nil {
+				var zero T // it may have been filled in part
+				v = zero
+				s.mu.Lock() // which is not held while f runs
+				s.misfit(string(k), err)
+				s.mu.Unlock()
+			}
 		}
 		return encode(string(k), f(v))
 	})

@@ -86,7 +86,7 @@ func (m *MemoryStore) EndUserSession(ctx context.Context, user, id string) error
 		return err
 	}
 	defer m.mu.Unlock()
-	if r := m.records.get(id); r.Live(now) != nil || r.User != user {
+	if r := m.goesOnAs(id); r.Live(now) != nil || r.User != user {
 		return ErrNotFound
 	}
 	m.end(id, now)
@@ -152,13 +152,18 @@ func (m *MemoryStore) unindex(r *Record) {
 
 // end leaves a tombstone for the session, or for the one it goes on as.
 func (m *MemoryStore) end(id string, now time.Time) {
+	if r := m.goesOnAs(id); r != nil && !r.Ended {
+		m.put(Tombstone(r.ID, now), now)
+	}
+}
+
+// goesOnAs returns the record of the session, under the id that it goes on under if it was regenerated.
+func (m *MemoryStore) goesOnAs(id string) *Record {
 	r := m.records.get(id)
 	for r != nil && r.Ended && r.Successor != "" {
 		r = m.records.get(r.Successor)
 	}
-	if r != nil && !r.Ended {
-		m.put(Tombstone(r.ID, now), now)
-	}
+	return r
 }
 
 // live returns the user's sessions, the oldest login first.

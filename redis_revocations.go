@@ -28,7 +28,7 @@ func NewRedisRevocations(client redis.UniversalClient, opts RedisOptions) *Redis
 }
 
 func (l *RedisRevocations) endedKey(user, id string) string {
-	return l.prefix + "ended:" + id + ":" + user
+	return l.prefix + "ended:" + endedKey(user, id)
 }
 
 func (l *RedisRevocations) userKey(user string) string { return l.prefix + "ended-user:" + user }

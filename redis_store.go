@@ -246,10 +246,10 @@ func (s *RedisStore) deletion(user, id string, force bool) []any {
 // EndUserSession implements Revoker.
 func (s *RedisStore) EndUserSession(ctx context.Context, user, id string) error {
 	ended, err := s.end(ctx, user, id)
-	if err == nil && !ended {
-		return ErrNotFound
+	if err = redisError(err); err == nil && !ended || errors.Is(err, ErrNotFound) {
+		return ErrNotFound // also for a key that holds something else: the user gave the id, and learns nothing of it
 	}
-	return redisError(err)
+	return err
 }
 
 var errNotReplicated = errors.New("session: the change has not reached RedisOptions.WaitReplicas replicas")

@@ -31,7 +31,7 @@ func (s *RedisStore) UserSessions(ctx context.Context, user string) ([]*Record, 
 			}
 			return nil
 		})
-		if err != nil && redisError(err) == err {
+		if err != nil && !errors.Is(redisError(err), ErrNotFound) {
 			return nil, err
 		}
 		for i, reply := range replies {

@@ -3,6 +3,7 @@ package session
 import (
 	"context"
 	"slices"
+	"strconv"
 	"sync"
 	"time"
 )
@@ -64,8 +65,9 @@ func NewMemoryRevocations() *MemoryRevocations { return &MemoryRevocations{} }
 
 var _ RevocationList = (*MemoryRevocations)(nil)
 
-// endedKey names a session of a user, or of whomever with the user "".
-func endedKey(user, id string) string { return id + "\x00" + user }
+// endedKey names a session of a user, or of whomever with the user "". The length is there because an id to revoke may
+// come from a form: it must not be able to reach into the user's name.
+func endedKey(user, id string) string { return strconv.Itoa(len(id)) + ":" + id + ":" + user }
 
 // EndSession implements RevocationList.
 func (m *MemoryRevocations) EndSession(ctx context.Context, user, id string, until time.Time) error {

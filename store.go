@@ -27,7 +27,8 @@ type Store interface {
 	Save(ctx context.Context, token Token, change *Change) (Token, error)
 
 	// Delete ends the session with this id and leaves a tombstone ([Tombstone]) in its place. Deleting a session that
-	// is not there is no error. Until is when the session would have ended anyway: a store that cannot take a session
+	// is not there is no error. If there is a tombstone with a Successor, the session goes on under that id, and that is
+	// what ends. Until is when the session would have ended anyway: a store that cannot take a session
 	// back must refuse it until then.
 	Delete(ctx context.Context, id string, until time.Time) error
 }
@@ -39,6 +40,7 @@ type Revoker interface {
 
 	// EndUserSession ends the session id if it is user's, and otherwise returns an error that wraps ErrNotFound and
 	// does not tell whether the session exists; or nil, where that can't be known either.
+	// An id that was just regenerated stands for the session it goes on as, as it does in Delete.
 	EndUserSession(ctx context.Context, user, id string) error
 
 	// EndUserSessions ends all sessions of user but those named, and returns how many it ended, as far as it can know.

@@ -67,3 +67,8 @@ func Now(ctx context.Context) time.Time {
 	}
 	return time.Now()
 }
+
+// WithClock returns a context in which [Now] is what clock says: for tests of stores. A Manager's own is Config.Clock.
+func WithClock(ctx context.Context, clock func() time.Time) context.Context {
+	return context.WithValue(ctx, nowKey{}, clock)
+}

@@ -1,0 +1,39 @@
+#!/bin/sh
+# Installs the programs that the tests start themselves, as far as they are missing. Arguments name further packages.
+set -eu
+
+browser() { command -v chromium || command -v chromium-browser || command -v google-chrome || [ -d "/Applications/Chromium.app" ]; }
+
+missing=""
+command -v redis-server >/dev/null 2>&1 || missing="redis-server"
+browser >/dev/null 2>&1 || missing="$missing chromium"
+for extra in "$@"; do
+	command -v "$extra" >/dev/null 2>&1 || missing="$missing $extra"
+done
+[ -n "$missing" ] || exit 0
+
+root=""
+if [ "$(id -u)" != 0 ]; then
+	root="sudo"
+	command -v sudo >/dev/null 2>&1 || { echo "Install these, as root, and try again:$missing" >&2; exit 1; }
+fi
+
+echo "Installing:" $missing
+if command -v apt-get >/dev/null 2>&1; then
+	# The tests start servers of their own: the package's service is told not to.
+	policy=/usr/sbin/policy-rc.d
+	if [ ! -e "$policy" ]; then
+		printf '#!/bin/sh\nexit 101\n' | $root tee "$policy" >/dev/null
+		$root chmod +x "$policy"
+		trap '$root rm -f "$policy"' EXIT
+	fi
+	$root apt-get update -qq
+	$root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $missing >/dev/null
+elif command -v dnf >/dev/null 2>&1; then
+	$root dnf install -y -q $(echo "$missing" | sed 's/redis-server/redis/')
+elif command -v brew >/dev/null 2>&1; then
+	brew install -q $(echo "$missing" | sed 's/redis-server/redis/; s/chromium/--cask chromium/')
+else
+	echo "No apt-get, dnf or brew here. Install these and try again:$missing" >&2
+	exit 1
+fi
