@@ -66,7 +66,7 @@ func unpackRecord(b []byte) (*Record, error) {
 	if len(b) < 2 || b[0] != containerVersion || b[1]&^flagsKnown != 0 {
 		return nil, errContainer
 	}
-	flags, p := b[1], unpacker{rest: b[2:]}
+	flags, p := b[1], unpacker{rest: b[2:], shared: string(b)}
 	r := &Record{Persistent: flags&flagPersistent != 0}
 	r.ID, r.User, r.Note = p.text(), p.text(), p.text()
 	r.Created = time.UnixMicro(p.number()).UTC()
@@ -85,6 +85,7 @@ func unpackRecord(b []byte) (*Record, error) {
 // unpacker reads from rest, and notes a failure instead of returning it each time.
 type unpacker struct {
 	rest   []byte
+	shared string // all of it; texts are parts of it, so that they need no memory of their own
 	failed bool
 }
 
@@ -133,7 +134,9 @@ func (p *unpacker) bytes() []byte {
 }
 
 func (p *unpacker) text() string {
-	text := string(p.bytes())
+	raw := p.bytes()
+	end := len(p.shared) - len(p.rest)
+	text := p.shared[end-len(raw) : end]
 	p.failed = p.failed || !utf8.ValidString(text)
 	return text
 }

@@ -96,12 +96,14 @@ func (c *CookieStore) Save(ctx context.Context, token Token, change *Change) (To
 	if err := ctx.Err(); err != nil {
 		return Token{}, err
 	}
-	if err := r.Live(now); err != nil {
-		return Token{}, err
-	}
 	asked := change.Base
 	if change.Create && (change.Fresh || asked == nil) {
 		asked = r // a login does not depend on what it replaces
+	}
+	if asked != r { // r itself may be over, by SetLifetime: sealed, it opens nothing
+		if err := asked.Live(now); err != nil {
+			return Token{}, err
+		}
 	}
 	revokedAt, err := c.check(ctx, asked, now)
 	if err != nil && (asked != r || !errors.Is(err, ErrNotFound)) { // a login happens after a revocation that overtook it

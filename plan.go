@@ -56,7 +56,9 @@ func (st *state) cookieChanges() bool {
 // change returns the changes as the store takes them.
 func (st *state) change(now time.Time) *Change {
 	r := st.record()
-	r.Used = now
+	if now.After(r.Used) { // or the clock was put back
+		r.Used = now
+	}
 	r.Values, r.Flashes = st.values(), st.flashes()
 	c := &Change{
 		Operation: randomText(8), Record: &r, Cleared: st.cleared, Keep: st.keep, Attributes: st.attributed(),

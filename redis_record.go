@@ -46,6 +46,8 @@ const (
 	fieldOperations = "o"
 	fieldEnded      = "x"
 
+	ownFields = 5 // that a signed-in session has at least, beside its values
+
 	valuePrefix = ":"
 	flashPrefix = "!"
 )
@@ -70,9 +72,12 @@ func (a *arguments) change(c *Change, pairs []any) {
 	a.list(expectations(c))
 }
 
-// attributePairs returns the fields of the session itself.
-func attributePairs(r *Record) []any {
-	pairs := []any{fieldLimits, packLimits(r), fieldNote, r.Note}
+// attributePairs returns the fields of the session itself. A new one does without those that would be empty.
+func attributePairs(r *Record, create bool) []any {
+	pairs := []any{fieldLimits, packLimits(r)}
+	if r.Note != "" || !create {
+		pairs = append(pairs, fieldNote, r.Note)
+	}
 	if r.User != "" {
 		pairs = append(pairs, fieldUser, r.User)
 	}
@@ -133,7 +138,7 @@ func readRecord(id string, fields map[string]string) (*Record, error) {
 		return nil, errUnreadable
 	}
 	r.Used = time.UnixMicro(used).UTC()
-	r.Values = make(map[string]json.RawMessage, len(fields))
+	r.Values = make(map[string]json.RawMessage, max(len(fields)-ownFields, 0))
 	for field, value := range fields {
 		switch field[:min(len(field), 1)] {
 		case valuePrefix:

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"slices"
 	"time"
 
@@ -107,7 +108,7 @@ func (s *RedisStore) Load(ctx context.Context, token Token) (*Record, error) {
 	}
 	fields, err := s.client.HGetAll(ctx, s.key(id)).Result() // the one command that a near cache answers
 	if err != nil {
-		return nil, redisError(err)
+		return nil, s.failed(err)
 	}
 	r, err := readRecord(id, fields)
 	if err != nil {
@@ -137,7 +138,7 @@ func (s *RedisStore) Save(ctx context.Context, token Token, change *Change) (Tok
 	default:
 		err = s.createAcross(ctx, change, now)
 	}
-	return token, redisError(err)
+	return token, s.failed(err)
 }
 
 // write changes a session in place.
@@ -155,7 +156,7 @@ func (s *RedisStore) write(ctx context.Context, c *Change, now time.Time) error 
 	a.add(micros(now), operation(c), operationAge.Microseconds(), operationMax, micros(c.Record.Used))
 	a.add(flag(c.Cleared), micros(c.Record.Deadline))
 	if c.Attributes {
-		a.change(c, attributePairs(c.Record))
+		a.change(c, attributePairs(c.Record, false))
 	} else {
 		a.change(c, nil)
 	}
@@ -195,7 +196,7 @@ func (s *RedisStore) creation(c *Change, now time.Time) []any {
 	a.add(tombstoneAge.Milliseconds(), c.MaxPerUser, s.options.Prefix, micros(c.Record.Issued))
 	pairs := []any{fieldID, c.Record.ID, fieldUsed, micros(c.Record.Used)}
 	if c.Base == nil || c.Fresh || c.Attributes {
-		pairs = append(pairs, attributePairs(c.Record)...) // otherwise they are taken over with the rest
+		pairs = append(pairs, attributePairs(c.Record, c.Base == nil || c.Fresh)...) // otherwise they are taken over with the rest
 	}
 	a.change(c, pairs)
 	return a
@@ -207,7 +208,7 @@ func (s *RedisStore) Delete(ctx context.Context, id string, _ time.Time) error {
 		return nil
 	}
 	_, err := s.end(ctx, "", id)
-	return redisError(err)
+	return s.failed(err)
 }
 
 // maxSuccessors is how many regenerations of a session that are under way an end follows.
@@ -246,7 +247,7 @@ func (s *RedisStore) deletion(user, id string, force bool) []any {
 // EndUserSession implements Revoker.
 func (s *RedisStore) EndUserSession(ctx context.Context, user, id string) error {
 	ended, err := s.end(ctx, user, id)
-	if err = redisError(err); err == nil && !ended || errors.Is(err, ErrNotFound) {
+	if err = s.failed(err); err == nil && !ended || errors.Is(err, ErrNotFound) {
 		return ErrNotFound // also for a key that holds something else: the user gave the id, and learns nothing of it
 	}
 	return err
@@ -294,6 +295,16 @@ func (s *RedisStore) connection(ctx context.Context, key string) (*redis.Conn, e
 		return master.Conn(), nil
 	}
 	return nil, fmt.Errorf("session: RedisOptions.WaitReplicas does not work with a %T: %w", s.client, errors.ErrUnsupported)
+}
+
+// failed returns err as the store returns it. The client of a cluster looks for changes once a minute only, unless it is
+// told that a node does not answer: a replica may have taken over.
+func (s *RedisStore) failed(err error) error {
+	var network net.Error // deadlines included
+	if cluster, ok := s.client.(*redis.ClusterClient); ok && errors.As(err, &network) {
+		cluster.ReloadState(context.Background()) // in the background, and not more often than it takes
+	}
+	return redisError(err)
 }
 
 // redisError makes ErrNotFound of what Redis says about a key that holds something else.

@@ -10,9 +10,15 @@ if not f[1] or (left(f[5], f[4], now) or 0) <= 0 then return 'gone' end
 if made(f[3], op) then return 'ok' end
 if conflicts(KEYS[1], expected) then return redis.call('HGETALL', KEYS[1]) end
 
+if used > tonumber(f[4]) then
+  table.insert(pairs_, 't')
+  table.insert(pairs_, string.format('%.0f', used))
+end
+if op ~= '' then
+  table.insert(pairs_, 'o')
+  table.insert(pairs_, noted(f[3], op, now, now - window, most))
+end
 apply(KEYS[1], cleared, keep, deleted, pairs_)
-if used > tonumber(f[4]) then redis.call('HSET', KEYS[1], 't', string.format('%.0f', used)) end
-if op ~= '' then redis.call('HSET', KEYS[1], 'o', noted(f[3], op, now, now - window, most)) end
 if not expire(KEYS[1], now) then return 'gone' end
 if KEYS[2] then enlist(KEYS[2], f[1], deadline, now) end
 return 'ok'
