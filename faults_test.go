@@ -1,0 +1,436 @@
+package session_test
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"runtime"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/redis/go-redis/v9/maintnotifications"
+	"github.com/stretchr/testify/require"
+
+	"github.com/doorman-go/session"
+	"github.com/doorman-go/session/internal/redistest"
+)
+
+const (
+	faultTimeout = 300 * time.Millisecond // Config.StoreTimeout
+	faultGrace   = 100 * time.Millisecond // over it, for each load and each commit
+	faultBack    = 2 * time.Second        // service after the server's return
+)
+
+// faultSite is an application on a Redis server with a proxy between them.
+type faultSite struct {
+	*testing.T
+	*streamApp
+	server *redistest.Server
+	proxy  *redistest.Proxy
+	admin  *redis.Client // not through the proxy
+	store  *session.RedisStore
+	h      http.Handler
+	hook   func() // called by /hooked, between the load and the commit
+	hooked time.Time
+}
+
+func newFaultSite(t *testing.T) *faultSite {
+	s := &faultSite{T: t, streamApp: &streamApp{}, server: redistest.Start(t)}
+	s.proxy = redistest.NewProxy(t, s.server)
+	s.admin = redis.NewClient(&redis.Options{Addr: s.server.Addr, MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}})
+	t.Cleanup(func() { _ = s.admin.Close() })
+	store, err := session.OpenRedisStore(t.Context(), s.proxy.URL(), session.RedisOptions{})
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = store.Close() })
+	s.store = store
+	manager, err := session.New(store, session.Config{StoreTimeout: faultTimeout, OnEvent: s.note, Logger: quietSlog()})
+	require.NoError(t, err)
+	s.Manager = manager
+	s.h = s.handle(s.serve)
+	return s
+}
+
+func (s *faultSite) serve(w http.ResponseWriter, r *http.Request) {
+	if r.URL.Path == "/plain" {
+		write(w, r)
+		return
+	}
+	var err error
+	current := session.FromContext(r.Context())
+	switch r.URL.Path {
+	case "/write":
+		current.Set("written", 1)
+	case "/hooked":
+		current.Keys()
+		s.hook()
+		s.hooked = time.Now()
+		current.Set("hooked", 1)
+	case "/count":
+		session.Key[int]("count").Update(current, func(n int) int { return n + 1 })
+	case "/logout":
+		err = current.Destroy()
+	case "/login":
+		err = current.Login("ada", "seed")
+	}
+	if err == nil {
+		write(w, r)
+	}
+}
+
+// ask sends a request and checks the answer: its status, that an error is all that comes, and that it came in time.
+func (s *faultSite) ask(b *surfer, path string, status int) string {
+	s.Helper()
+	before := b.cookie
+	begun := time.Now()
+	w := b.get(path)
+	if s.hooked.After(begun) {
+		begun = s.hooked
+	}
+	took := time.Since(begun)
+	require.Equal(s, status, w.Code, "%s: %s", path, w.Body)
+	require.Less(s, took, faultTimeout+faultGrace, path)
+	if status == 503 {
+		require.Equal(s, "Service Unavailable\n", w.Body.String())
+		require.Empty(s, w.Header().Values("Set-Cookie"), path)
+		require.Equal(s, before, b.cookie)
+	}
+	return w.Body.String()
+}
+
+// seeded returns a browser with a session in which "seed" is set.
+func (s *faultSite) seeded() *surfer {
+	b := newSurfer(s.h)
+	s.ask(b, "/seed", 200)
+	require.NotEmpty(s, b.cookie)
+	return b
+}
+
+// stored returns all that Redis holds, but for when sessions were last used.
+func (s *faultSite) stored() map[string]any {
+	s.Helper()
+	all := map[string]any{}
+	keys, err := s.admin.Keys(s.Context(), "session:*").Result()
+	require.NoError(s, err)
+	for _, key := range keys {
+		fields, err := s.admin.HGetAll(s.Context(), key).Result()
+		require.NoError(s, err)
+		all[key] = fields
+	}
+	return all
+}
+
+// command does something to the server itself.
+func (s *faultSite) command(args ...string) {
+	s.Helper()
+	_, err := s.server.Do(args...)
+	require.NoError(s, err)
+}
+
+func (s *faultSite) back(b *surfer) {
+	s.Helper()
+	begun := time.Now()
+	for {
+		if w := b.get("/read"); w.Code == 200 {
+			require.Equal(s, "[seed]", w.Body.String())
+			return
+		}
+		require.Less(s, time.Since(begun), faultBack, "service should be back")
+		time.Sleep(10 * time.Millisecond) // the pace of the clients that try again
+	}
+}
+
+// serverFaults are what can go wrong, with what a request that reads the session, that changes it and that logs out is
+// then answered.
+var serverFaults = []struct {
+	name                string
+	begin, end          func(*faultSite)
+	read, write, logout int
+}{
+	{"refuse", proxied(redistest.Refuse), passing, 503, 503, 503},
+	{"reset", proxied(redistest.Reset), passing, 503, 503, 503},
+	{"hang", proxied(redistest.Hang), passing, 503, 503, 503},
+	{"late", func(s *faultSite) { s.proxy.SetDelay(time.Second) }, passing, 503, 503, 503},
+	{"LOADING", loading, commanded("CONFIG SET key-load-delay 0"), 503, 503, 503},
+	{"SIGSTOP", func(s *faultSite) { s.server.Pause() }, func(s *faultSite) { s.server.Resume() }, 503, 503, 503},
+	{"kill", killed, func(s *faultSite) { s.server.Restart() }, 503, 503, 503},
+	{"READONLY", commanded("REPLICAOF 127.0.0.1 1"), commanded("REPLICAOF NO ONE"), 200, 503, 503},
+	{"MASTERDOWN", commanded("CONFIG SET replica-serve-stale-data no", "REPLICAOF 127.0.0.1 1"), commanded("REPLICAOF NO ONE"), 503, 503, 503},
+	{"NOREPLICAS", commanded("CONFIG SET min-replicas-to-write 1"), commanded("CONFIG SET min-replicas-to-write 0"), 200, 503, 503},
+	{"OOM", commanded("CONFIG SET maxmemory-policy noeviction", "CONFIG SET maxmemory 1"), commanded("CONFIG SET maxmemory 0"), 200, 503, 200}, // what ends frees memory
+}
+
+var passing = proxied(redistest.Pass)
+
+func proxied(f redistest.Fault) func(*faultSite) { return func(s *faultSite) { s.proxy.Set(f) } }
+
+func commanded(commands ...string) func(*faultSite) {
+	return func(s *faultSite) {
+		for _, command := range commands {
+			s.command(strings.Fields(command)...)
+		}
+	}
+}
+
+// killed is kill -9, with what was written on disk.
+func killed(s *faultSite) {
+	s.command("SAVE")
+	s.server.Kill()
+}
+
+// loading makes the server read its data again, slowly.
+func loading(s *faultSite) {
+	s.command("DEBUG", "POPULATE", "20000", "filler", "64")
+	s.command("CONFIG", "SET", "loading-process-events-interval-bytes", "1024")
+	s.command("CONFIG", "SET", "key-load-delay", "500")
+	go func() { _, _ = s.server.Do("DEBUG", "RELOAD") }()
+	require.Eventually(s, func() bool {
+		_, err := s.server.Do("GET", "filler:1")
+		return err != nil && strings.HasPrefix(err.Error(), "LOADING")
+	}, 5*time.Second, 5*time.Millisecond)
+}
+
+func TestGuarantee06_Faults(t *testing.T) {
+	for _, f := range serverFaults {
+		t.Run(f.name, func(t *testing.T) {
+			s := newFaultSite(t)
+			reader, leaver, nobody := s.seeded(), s.seeded(), newSurfer(s.h)
+			harmless := s.stored()
+			f.begin(s)
+			s.ask(reader, "/plain", 200) // the session is not used
+			s.ask(nobody, "/read", 200)  // there is none
+			s.ask(reader, "/read", f.read)
+			s.ask(reader, "/write", f.write)
+			s.ask(reader, "/count", f.write)
+			s.ask(reader, "/login", f.write)
+			s.ask(nobody, "/write", f.write)
+			s.ask(leaver, "/logout", f.logout)
+			f.end(s)
+			s.back(reader)
+			if f.logout == 503 {
+				s.back(leaver)
+				require.Equal(t, harmless, s.stored())
+			}
+			s.ask(reader, "/write", 200)
+			require.Equal(t, "[seed written]", s.ask(reader, "/read", 200))
+			require.Equal(t, f.read == 503 || f.write == 503, s.count(session.EventStoreError) > 0)
+			s.requireNoLeak()
+		})
+	}
+}
+
+// The server fails when the session has been read and is about to be written.
+func TestGuarantee06_FaultsBeforeTheCommit(t *testing.T) {
+	for _, f := range serverFaults {
+		t.Run(f.name, func(t *testing.T) {
+			s := newFaultSite(t)
+			b := s.seeded()
+			s.hook = func() { f.begin(s) }
+			s.ask(b, "/hooked", f.write)
+			f.end(s)
+			require.Eventually(t, func() bool { return b.get("/read").Code == 200 }, faultBack, 10*time.Millisecond)
+			// A server that hangs may still do what it was asked; what was there stays.
+			require.Contains(t, []string{"[seed]", "[hooked seed]"}, s.ask(b, "/read", 200))
+			s.ask(b, "/write", 200)
+			s.requireNoLeak()
+		})
+	}
+}
+
+// requireNoLeak closes the store: no connection of its may be left, and no goroutine.
+func (s *faultSite) requireNoLeak() {
+	s.Helper()
+	require.NoError(s, s.store.Close())
+	require.Eventually(s, func() bool {
+		clients, err := s.admin.ClientList(s.Context()).Result()
+		return err == nil && strings.Count(clients, "\n") == int(s.admin.PoolStats().TotalConns)
+	}, 5*time.Second, 10*time.Millisecond)
+	var left string
+	for begun := time.Now(); time.Since(begun) < 5*time.Second; time.Sleep(10 * time.Millisecond) {
+		if left = strays(); left == "" {
+			return
+		}
+	}
+	require.Empty(s, left, "goroutines left")
+}
+
+// strays returns the goroutines of the library and of its client, but for those of this test.
+func strays() string {
+	all := make([]byte, 1<<20)
+	stacks := strings.Split(string(all[:runtime.Stack(all, true)]), "\n\n")
+	stacks = slices.DeleteFunc(stacks, func(stack string) bool {
+		return !strings.Contains(stack, "doorman-go/session.(") && !strings.Contains(stack, "redis/go-redis") || strings.Contains(stack, "testing.tRunner")
+	})
+	return strings.Join(stacks, "\n\n")
+}
+
+// Under load a hung server must not gather goroutines or connections: all give up in time.
+func TestGuarantee06_HangUnderLoad(t *testing.T) {
+	s := newFaultSite(t)
+	b := s.seeded()
+	s.proxy.Set(redistest.Hang)
+	const requests = 50
+	done := make(chan time.Duration, requests)
+	for range requests {
+		one := *b
+		go func() {
+			begun := time.Now()
+			one.get("/read")
+			done <- time.Since(begun)
+		}()
+	}
+	for range requests {
+		require.Less(t, <-done, faultTimeout+faultGrace)
+	}
+	s.proxy.Set(redistest.Pass)
+	s.back(b)
+	s.requireNoLeak()
+}
+
+// The client resends a write whose reply was lost; it must count once.
+func TestGuarantee03_LostReply(t *testing.T) {
+	for _, path := range []string{"/count", "/write", "/login", "/logout"} {
+		t.Run(path, func(t *testing.T) {
+			s := newFaultSite(t)
+			b := s.seeded()
+			for _, warm := range []string{"/count", "/login", "/logout"} { // so that Redis knows the scripts
+				s.ask(s.seeded(), warm, 200)
+			}
+			old := *b
+			s.ask(b, "/count", 200)
+			connections := s.proxy.Accepted()
+			s.proxy.Once(redistest.LoseReply, "evalsha")
+			s.ask(b, path, 200)
+			require.Greater(t, s.proxy.Accepted(), connections, "a reply was lost, and the connection with it")
+			switch path {
+			case "/count":
+				require.Equal(t, "2", s.value(b, "count"))
+			case "/write":
+				require.Equal(t, "[count seed written]", s.ask(b, "/read", 200))
+			case "/login":
+				require.Equal(t, "ada[seed]", s.ask(b, "/read", 200))
+				require.Equal(t, "[]", s.ask(&old, "/read", 200))
+			case "/logout":
+				require.Equal(t, "[]", s.ask(&old, "/read", 200))
+			}
+		})
+	}
+}
+
+// value returns what Redis holds for a key of the browser's session.
+func (s *faultSite) value(b *surfer, key string) (value string) {
+	s.Helper()
+	s.ask(b, "/read", 200)
+	value, err := s.admin.HGet(s.Context(), s.key(b), ":"+key).Result()
+	require.NoError(s, err)
+	return value
+}
+
+// key returns the key of the browser's session in Redis.
+func (s *faultSite) key(b *surfer) string {
+	var id string
+	probe := surfer{cookie: b.cookie, h: s.Middleware(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		id = session.FromContext(r.Context()).ID()
+	}))}
+	probe.serve(httptest.NewRecorder(), fresh("/"))
+	return "session:" + id
+}
+
+func TestGuarantee06_ScriptFlush(t *testing.T) {
+	s := newFaultSite(t)
+	b, leaver := s.seeded(), s.seeded()
+	for _, path := range []string{"/count", "/write", "/login"} {
+		s.command("SCRIPT", "FLUSH")
+		s.ask(b, path, 200)
+	}
+	require.Equal(t, "ada[seed]", s.ask(b, "/read", 200))
+	s.command("SCRIPT", "FLUSH")
+	s.ask(leaver, "/logout", 200)
+	s.hook = func() { s.command("SCRIPT", "FLUSH") }
+	s.ask(b, "/hooked", 200)
+	s.command("SCRIPT", "FLUSH")
+	n, err := s.RevokeUser(context.Background(), "ada")
+	require.NoError(t, err)
+	require.Equal(t, 1, n)
+	require.Equal(t, "[]", s.ask(b, "/read", 200))
+}
+
+func TestGuarantee02_FlushAll(t *testing.T) {
+	s := newFaultSite(t)
+	b := s.seeded()
+	s.hook = func() { s.command("FLUSHALL") }
+	require.Equal(t, 409, b.get("/hooked").Code, "the session that was read is gone, and does not come back")
+	require.Empty(t, s.stored())
+	s.ask(b, "/plain", 200)
+	require.Equal(t, "[]", s.ask(b, "/read", 200))
+	s.ask(b, "/write", 200)
+	require.Equal(t, "[written]", s.ask(b, "/read", 200))
+}
+
+// What stands in a session's place without being one opens nothing, and is left alone.
+func TestGuarantee06_ForeignRecords(t *testing.T) {
+	for name, spoil := range map[string]func(s *faultSite, key string){
+		"a string":       func(s *faultSite, key string) { s.command("DEL", key); s.command("SET", key, "text") },
+		"a list":         func(s *faultSite, key string) { s.command("DEL", key); s.command("RPUSH", key, "a", "b") },
+		"no id":          func(s *faultSite, key string) { s.command("HDEL", key, "i") },
+		"another's id":   func(s *faultSite, key string) { s.command("HSET", key, "i", "somebody") },
+		"no limits":      func(s *faultSite, key string) { s.command("HDEL", key, "m") },
+		"short limits":   func(s *faultSite, key string) { s.command("HSET", key, "m", "1 2 3") },
+		"foreign limits": func(s *faultSite, key string) { s.command("HSET", key, "m", "\x00\xff") },
+		"no use":         func(s *faultSite, key string) { s.command("HDEL", key, "t") },
+		"foreign use":    func(s *faultSite, key string) { s.command("HSET", key, "t", "yesterday") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newFaultSite(t)
+			b := s.seeded()
+			key := s.key(b)
+			spoil(s, key)
+			before := s.admin.Dump(t.Context(), key).Val()
+			require.NotEmpty(t, before)
+			require.Equal(t, "[]", s.ask(b, "/read", 200))
+			require.Positive(t, s.count(session.EventRejected))
+			s.ask(b, "/plain", 200)
+			s.ask(b, "/write", 200)
+			require.Equal(t, "[written]", s.ask(b, "/read", 200), "under an id of its own")
+			require.Equal(t, before, s.admin.Dump(t.Context(), key).Val())
+		})
+	}
+}
+
+// The same between the load and the commit: whatever the answer, the foreign thing is left alone.
+func TestGuarantee06_ForeignRecordsBeforeTheCommit(t *testing.T) {
+	s := newFaultSite(t)
+	b := s.seeded()
+	key := s.key(b)
+	s.hook = func() { s.command("DEL", key); s.command("SET", key, "text") }
+	require.Contains(t, []int{409, 503}, b.get("/hooked").Code)
+	require.Equal(t, "text", s.admin.Get(t.Context(), key).Val())
+}
+
+// A field that can't be read costs itself only.
+func TestGuarantee12_ForeignFields(t *testing.T) {
+	s := newFaultSite(t)
+	b := s.seeded()
+	key := s.key(b)
+	s.command("HSET", key, ":cut", `{"a":`, ":foreign", "\x00\xff", "zz", "not ours", ":", "1", "!x", "no flash", "!", "")
+	s.hook = func() {}
+	s.ask(b, "/hooked", 200)
+	var read []string
+	probe := &surfer{cookie: b.cookie, h: s.Middleware(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		current := session.FromContext(r.Context())
+		for _, key := range []string{"seed", "hooked", "cut", "foreign"} {
+			var n any
+			read = append(read, fmt.Sprint(current.Get(key, &n)))
+		}
+		require.Empty(t, current.Flashes())
+		require.Error(t, current.Err())
+	}))}
+	require.Equal(t, 200, probe.get("/").Code)
+	require.Equal(t, []string{"true", "true", "false", "false"}, read)
+	fields := s.admin.HGetAll(t.Context(), key).Val()
+	require.Equal(t, "not ours", fields["zz"])
+	require.Equal(t, `{"a":`, fields[":cut"])
+}
