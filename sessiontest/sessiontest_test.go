@@ -1,0 +1,275 @@
+package sessiontest_test
+
+import (
+	"errors"
+	"net/http"
+	"net/http/cookiejar"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/doorman-go/session"
+	"github.com/doorman-go/session/sessiontest"
+	"github.com/doorman-go/session/storetest"
+)
+
+func TestStore_KeepsTheContract(t *testing.T) {
+	storetest.Run(t, func(*testing.T) session.Store { return sessiontest.NewStore() })
+}
+
+func TestSession_TellsWhatTheHandlerDid(t *testing.T) {
+	ada := sessiontest.Seed{User: "ada", Values: sessiontest.Values{"n": 1}}
+	visitor := sessiontest.Seed{Values: sessiontest.Values{"n": 1}}
+	must := func(err error) {
+		if err != nil {
+			t.Error(err)
+		}
+	}
+	for _, test := range []struct {
+		name                             string
+		seed                             sessiontest.Seed
+		do                               func(*session.Session)
+		regenerated, loggedIn, destroyed bool
+		user                             string
+	}{
+		{"nothing", ada, func(*session.Session) {}, false, false, false, "ada"},
+		{"nothing, nobody", sessiontest.Seed{}, func(*session.Session) {}, false, false, false, ""},
+		{"set", ada, func(s *session.Session) { s.Set("n", 2) }, false, false, false, "ada"},
+		{"set, nobody", sessiontest.Seed{}, func(s *session.Session) { s.Set("n", 2) }, false, false, false, ""},
+		{"regenerate", ada, func(s *session.Session) { must(s.Regenerate()) }, true, false, false, "ada"},
+		{"regenerate, visitor", visitor, func(s *session.Session) { must(s.Regenerate()) }, true, false, false, ""},
+		{"log in", visitor, func(s *session.Session) { must(s.Login("ada")) }, false, true, false, "ada"},
+		{"log in, nobody", sessiontest.Seed{}, func(s *session.Session) { must(s.Login("ada")) }, false, true, false, "ada"},
+		{"log in as another", ada, func(s *session.Session) { must(s.Login("grace")) }, false, true, false, "grace"},
+		{"log in again", ada, func(s *session.Session) { must(s.Login("ada")) }, false, true, false, "ada"},
+		{"log out", ada, func(s *session.Session) { must(s.Destroy()) }, false, false, true, ""},
+		{"log out, nobody", sessiontest.Seed{}, func(s *session.Session) { must(s.Destroy()) }, false, false, false, ""},
+		{"log out and go on", ada, func(s *session.Session) { must(s.Destroy()); s.Set("n", 2) }, false, false, true, ""},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			r, s := sessiontest.NewRequest("GET", "/", nil, test.seed)
+			test.do(session.FromContext(r.Context()))
+			got := [3]bool{s.Regenerated(), s.LoggedIn(), s.Destroyed()}
+			if want := [3]bool{test.regenerated, test.loggedIn, test.destroyed}; got != want {
+				t.Errorf("regenerated, logged in, destroyed: %v, want %v", got, want)
+			}
+			sessiontest.LoggedInAs(t, s, test.user)
+		})
+	}
+}
+
+func TestSeed_ReadsLikeALoadedSession(t *testing.T) {
+	ago := time.Now().Add(-2 * time.Hour)
+	flash := session.Flash{Category: "info", Message: "hello"}
+	ctx, s := sessiontest.Context(t.Context(), sessiontest.Seed{
+		User: "ada", Authenticated: ago, Values: sessiontest.Values{"id": int64(1<<62 + 1)}, Flashes: []session.Flash{flash},
+	})
+	in := session.FromContext(ctx)
+	sessiontest.Value(t, in, "id", int64(1<<62+1))
+	if in.IsNew() || in.ID() == "" || !in.AuthenticatedAt().Equal(ago) || in.AuthenticatedWithin(time.Hour) || !in.AuthenticatedWithin(3*time.Hour) {
+		t.Errorf("new %v, ID %q, authenticated at %v", in.IsNew(), in.ID(), in.AuthenticatedAt())
+	}
+	if flashes := s.Flashes(); len(flashes) != 1 || flashes[0] != flash || len(s.Flashes()) != 0 {
+		t.Errorf("flashes: %v", flashes)
+	}
+	s.Set("bad", func() {})
+	if err := s.Err(); err == nil || !strings.Contains(err.Error(), "bad") {
+		t.Errorf("Err after a value that can't be encoded: %v", err)
+	}
+}
+
+// stores are all kinds of stores that need no server.
+func stores(t *testing.T) map[string]session.Store {
+	sealed, err := session.NewCookieStore([]byte("kZr8Qm2LxV7pT4wNc9YbHs3JdGf6AeUu"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return map[string]session.Store{
+		"memory": session.NewMemoryStore(), "fake": sessiontest.NewStore(), "sealed": sealed,
+		"sealed with revocations": sealed.WithRevocations(session.NewMemoryRevocations()),
+	}
+}
+
+func manager(t *testing.T, store session.Store, cfg session.Config) *session.Manager {
+	t.Helper()
+	sessions, err := session.New(store, cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return sessions
+}
+
+func signIn(t *testing.T) func(*session.Session) {
+	return func(s *session.Session) {
+		if err := s.Login("ada"); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+func TestTransaction_OnAnyStore(t *testing.T) {
+	for name, store := range stores(t) {
+		t.Run(name, func(t *testing.T) {
+			sessions, jar := manager(t, store, session.Config{}), sessiontest.NewJar()
+			do := func(f func(*session.Session)) { sessiontest.Transaction(t, sessions, jar, "/", f) }
+			do(func(s *session.Session) { sessiontest.Anonymous(t, s) })
+			do(signIn(t))
+			do(func(s *session.Session) { sessiontest.LoggedInAs(t, s, "ada"); cart.Set(s, []string{"tea"}) })
+			do(func(s *session.Session) {
+				sessiontest.Value(t, s, cart, []string{"tea"})
+				if err := s.Destroy(); err != nil {
+					t.Error(err)
+				}
+			})
+			do(func(s *session.Session) { sessiontest.Anonymous(t, s); sessiontest.NoValue(t, s, "cart") })
+		})
+	}
+}
+
+func TestTransaction_OnAnyJar(t *testing.T) {
+	sessions := manager(t, session.NewMemoryStore(), session.Config{})
+	t.Run("net/http/cookiejar and TLS", func(t *testing.T) {
+		server := httptest.NewTLSServer(app(sessions))
+		defer server.Close()
+		client := server.Client()
+		client.Jar, _ = cookiejar.New(nil)
+		sessiontest.Transaction(t, sessions, client.Jar, server.URL, signIn(t))
+		response, err := client.Get(server.URL + "/account")
+		if err != nil || response.StatusCode != http.StatusOK {
+			t.Fatalf("%v, %v", response, err)
+		}
+		response.Body.Close()
+	})
+	t.Run("a recorder", func(t *testing.T) {
+		w := httptest.NewRecorder()
+		app(sessions).ServeHTTP(w, httptest.NewRequest("POST", "https://example.com/cart?item=tea", nil))
+		jar := sessiontest.RecorderJar(w)
+		sessiontest.Transaction(t, sessions, jar, "/", func(s *session.Session) {
+			sessiontest.Value(t, s, cart, []string{"tea"})
+			signIn(t)(s)
+		})
+		r := httptest.NewRequest("GET", "https://example.com/account", nil)
+		sessiontest.AddCookies(r, w)
+		after := httptest.NewRecorder()
+		app(sessions).ServeHTTP(after, r)
+		if after.Code != http.StatusOK || len(r.Cookies()) != 1 {
+			t.Errorf("status %d with %d cookies", after.Code, len(r.Cookies()))
+		}
+		sessiontest.Transaction(t, sessions, jar, "/", func(s *session.Session) {
+			if err := s.Destroy(); err != nil {
+				t.Error(err)
+			}
+		})
+		if len(jar.Cookies(nil)) != 0 {
+			t.Error("the recorder holds the cookie of a session that was destroyed")
+		}
+	})
+}
+
+func TestTransaction_FailsTheTestWithTheReason(t *testing.T) {
+	store := sessiontest.NewStore()
+	sessions := manager(t, store, session.Config{})
+	store.FailSave(1, errors.New("disk full"))
+	said := judge(t, func(tb testing.TB) { sessiontest.Transaction(tb, sessions, sessiontest.NewJar(), "/", signIn(t)) })
+	if len(said) != 1 || !strings.Contains(said[0], "disk full") {
+		t.Errorf("it said %q", said)
+	}
+}
+
+func TestStore_Faults(t *testing.T) {
+	store, first, second := sessiontest.NewStore(), errors.New("first"), errors.New("second")
+	token := session.NewToken("id", "value")
+	store.FailLoad(2, second)
+	store.FailLoad(1, first)
+	store.FailSave(1, first)
+	store.FailDelete(2, second)
+	store.Fail(sessiontest.List, 1, first)
+	store.Fail(sessiontest.Revoke, 1, first)
+	load := func() error { _, err := store.Load(t.Context(), token); return err }
+	remove := func() error { return store.Delete(t.Context(), "id", time.Time{}) }
+	save := func() error {
+		_, err := store.Save(t.Context(), token, &session.Change{Create: true, Record: &session.Record{ID: "id"}})
+		return err
+	}
+	list := func() error { _, err := store.UserSessions(t.Context(), "ada"); return err }
+	revoke := func() error { _, err := store.EndUserSessions(t.Context(), "ada", nil); return err }
+	one := func() error { return store.EndUserSession(t.Context(), "ada", "id") }
+	steps := []struct {
+		do   func() error
+		want error
+	}{
+		{load, first}, {load, second}, {load, session.ErrNotFound}, {save, first}, {save, nil}, {remove, nil}, {remove, second},
+		{remove, nil}, {list, first}, {list, nil}, {revoke, first}, {revoke, nil}, {one, session.ErrNotFound},
+	}
+	for i, step := range steps {
+		if err := step.do(); !errors.Is(err, step.want) {
+			t.Errorf("call %d: %v, want %v", i+1, err, step.want)
+		}
+	}
+	calls := store.Calls()
+	if want := (sessiontest.Call{Op: sessiontest.Save, ID: "id", Err: first, Made: true}); len(calls) != len(steps) || calls[3] != want {
+		t.Errorf("the log: %+v", calls)
+	}
+	store.Reset()
+	store.Down(second)
+	if err := load(); !errors.Is(err, second) || len(store.Calls()) != 1 {
+		t.Errorf("a store that is down: %v, %v", err, store.Calls())
+	}
+}
+
+func TestStore_HoldsCallsUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := sessiontest.NewStore()
+		sessions, ada := manager(t, store, session.Config{StoreTimeout: time.Second}), sessiontest.NewJar()
+		sessiontest.Transaction(t, sessions, ada, "/", signIn(t))
+		get := func() int { return ada.Serve(app(sessions), httptest.NewRequest("GET", "/account", nil)).Code }
+
+		gate, code := store.Hold(sessiontest.Load), make(chan int)
+		go func() { code <- get() }()
+		<-gate.Reached()
+		gate.Open()
+		gate.Open()
+		if got := <-code; got != http.StatusOK {
+			t.Errorf("after the gate opened: %d", got)
+		}
+
+		store.Hold(sessiontest.Load)
+		began := time.Now()
+		if got := get(); got != http.StatusServiceUnavailable || time.Since(began) != time.Second {
+			t.Errorf("with a gate that stays shut: %d after %v", got, time.Since(began))
+		}
+	})
+}
+
+func TestClock_InsideSynctest(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		clock := sessiontest.NewClock()
+		sessions := manager(t, sessiontest.NewStore(), session.Config{IdleTimeout: time.Hour, Lifetime: 2 * time.Hour, Clock: clock.Now})
+		jar, began := sessiontest.NewJar(), clock.Now()
+		do := func(f func(*session.Session)) { sessiontest.Transaction(t, sessions, jar, "/", f) }
+		do(signIn(t))
+		time.Sleep(24 * time.Hour) // is not the clock's
+		for range 2 {
+			clock.Advance(59 * time.Minute)
+			do(func(s *session.Session) { sessiontest.LoggedInAs(t, s, "ada") })
+		}
+		clock.Set(began.Add(2 * time.Hour))
+		do(func(s *session.Session) { sessiontest.Anonymous(t, s) })
+	})
+}
+
+func TestStore_EndBetween(t *testing.T) {
+	store := sessiontest.NewStore()
+	sessions, jar := manager(t, store, session.Config{}), sessiontest.NewJar()
+	store.EndBetween() // waits for a session that there is
+	sessiontest.Transaction(t, sessions, jar, "/", signIn(t))
+	said := judge(t, func(tb testing.TB) {
+		sessiontest.Transaction(tb, sessions, jar, "/", func(s *session.Session) { s.Set("n", 1) })
+	})
+	if len(said) != 1 || !strings.Contains(said[0], session.ErrSessionEnded.Error()) {
+		t.Errorf("it said %q", said)
+	}
+	sessiontest.Transaction(t, sessions, jar, "/", func(s *session.Session) { sessiontest.Anonymous(t, s) })
+}
