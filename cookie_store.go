@@ -92,27 +92,18 @@ func (c *CookieStore) Load(ctx context.Context, token Token) (*Record, error) {
 
 // Save implements Store.
 func (c *CookieStore) Save(ctx context.Context, token Token, change *Change) (Token, error) {
-	now, r := Now(ctx), change.Record
+	now := Now(ctx)
 	if err := ctx.Err(); err != nil {
 		return Token{}, err
 	}
-	asked := change.Base
-	if change.Create && (change.Fresh || asked == nil) {
-		asked = r // a login does not depend on what it replaces
-	}
-	if asked != r { // r itself may be over, by SetLifetime: sealed, it opens nothing
-		if err := asked.Live(now); err != nil {
-			return Token{}, err
-		}
-	}
-	revokedAt, err := c.check(ctx, asked, now)
-	if err != nil && (asked != r || !errors.Is(err, ErrNotFound)) { // a login happens after a revocation that overtook it
+	r, err := c.resolve(ctx, change, now)
+	if err != nil {
 		return Token{}, err
 	}
-	if change.Create && !r.Issued.After(revokedAt) {
-		after := *r
-		after.Issued = revokedAt.Add(time.Microsecond) // a clock behind that of the revocation
-		r = &after
+	if change.Create {
+		if r, err = c.issue(ctx, r, now); err != nil {
+			return Token{}, err
+		}
 	}
 	sealed, err := c.seal(token.cookie, r)
 	if err != nil {
@@ -122,6 +113,39 @@ func (c *CookieStore) Save(ctx context.Context, token Token, change *Change) (To
 		err = c.Delete(ctx, change.Base.ID, change.Base.Deadline)
 	}
 	return Token{id: r.ID, cookie: token.cookie, value: &sealed}, err
+}
+
+// resolve returns the record to seal: the whole session as the request sees it, if the one that it starts from stands. A
+// login goes on without.
+func (c *CookieStore) resolve(ctx context.Context, change *Change, now time.Time) (*Record, error) {
+	if change.Base == nil {
+		return change.Record, nil
+	}
+	err := change.Base.Live(now)
+	if err == nil {
+		_, err = c.check(ctx, change.Base, now)
+	}
+	switch {
+	case err == nil:
+		return change.Record, nil
+	case change.Fresh && errors.Is(err, ErrNotFound):
+		return change.Apply(nil, nil, now)
+	}
+	return nil, err
+}
+
+// issue makes sure that a new session is issued later than its user's sessions were last revoked, by whatever clock.
+func (c *CookieStore) issue(ctx context.Context, r *Record, now time.Time) (*Record, error) {
+	revokedAt, err := c.check(ctx, r, now)
+	if err != nil && !errors.Is(err, ErrNotFound) {
+		return nil, err
+	}
+	if r.Issued.After(revokedAt) {
+		return r, nil
+	}
+	after := *r
+	after.Issued = revokedAt.Add(time.Microsecond)
+	return &after, nil
 }
 
 // Delete implements Store. Without a RevocationList there is nothing it can do: a copy of the cookie stays good.

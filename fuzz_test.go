@@ -7,8 +7,10 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
+	"time"
 	"unicode"
 
 	"github.com/stretchr/testify/require"
@@ -116,7 +118,7 @@ func FuzzContainer(f *testing.F) {
 			return
 		}
 		require.NotEmpty(t, r.ID)
-		require.GreaterOrEqual(t, r.Idle, 0*r.Idle)
+		require.GreaterOrEqual(t, r.Idle, time.Duration(0))
 		back, err := unpackRecord(packRecord(r))
 		require.NoError(t, err)
 		require.Equal(t, r.Values, back.Values)
@@ -163,6 +165,9 @@ func FuzzRedisRecord(f *testing.F) {
 		require.Equal(t, "id", r.ID)
 		require.NotContains(t, fields, fieldEnded)
 		require.True(t, r.Idle >= 0 && r.Idle <= maxLifetime, "%v", r.Idle)
+		idle, err := strconv.ParseInt(strings.Split(fields[fieldLimits], " ")[1], 10, 64)
+		require.NoError(t, err)
+		require.Equal(t, idle, r.Idle.Microseconds(), "a number that overflowed")
 		again := &Record{ID: "id"}
 		require.True(t, readLimits(again, packLimits(r)))
 		require.Equal(t, []any{r.Deadline, r.Idle, r.Persistent, r.Created, r.Authenticated, r.Issued},

@@ -170,5 +170,5 @@ func readLimits(r *Record, text string) bool {
 	if numbers[4] != 0 {
 		r.Authenticated = time.UnixMicro(numbers[4]).UTC()
 	}
-	return text == "" && r.Idle >= 0 && numbers[1] <= maxLifetime.Microseconds()
+	return text == "" && numbers[1] >= 0 && numbers[1] <= maxLifetime.Microseconds()
 }

@@ -286,8 +286,8 @@ func TestCost_Allocations(t *testing.T) {
 		{"untouched", session.NewMemoryStore(), untouched, true, 4},
 		{"untouched, sealed", cookieStore(t, worldSecret), untouched, true, 4},
 		{"no cookie, read", session.NewMemoryStore(), reading, false, 6},
-		{"read", session.NewMemoryStore(), reading, true, 12},
-		{"read, sealed", cookieStore(t, worldSecret), reading, true, 34},
+		{"read", session.NewMemoryStore(), reading, true, 11},
+		{"read, sealed", cookieStore(t, worldSecret), reading, true, 30},
 	} {
 		s := newSite(t, c.store, session.Config{})
 		cookie := ""

@@ -23,13 +23,14 @@ type Store interface {
 
 	// Save makes change and returns the token for the cookie: the one it was given, unless the session is kept in the
 	// cookie itself. The error wraps ErrNotFound if the session was to exist and does not, and is a *ConflictError if a
-	// value was expected and another is there. Nothing is changed when an error is returned.
+	// value was expected and another is there. When an error is returned nothing is changed, or, where old and new id
+	// can't be changed in one step, the old session has ended.
 	Save(ctx context.Context, token Token, change *Change) (Token, error)
 
 	// Delete ends the session with this id and leaves a tombstone ([Tombstone]) in its place. Deleting a session that
 	// is not there is no error. If there is a tombstone with a Successor, the session goes on under that id, and that is
-	// what ends. Until is when the session would have ended anyway: a store that cannot take a session
-	// back must refuse it until then.
+	// what ends. Until is when the session would have ended anyway: a store that cannot take a session back must refuse
+	// it until then.
 	Delete(ctx context.Context, id string, until time.Time) error
 }
 
@@ -39,8 +40,8 @@ type Revoker interface {
 	Store
 
 	// EndUserSession ends the session id if it is user's, and otherwise returns an error that wraps ErrNotFound and
-	// does not tell whether the session exists; or nil, where that can't be known either.
-	// An id that was just regenerated stands for the session it goes on as, as it does in Delete.
+	// does not tell whether the session exists; or nil, where that can't be known either. An id that was just
+	// regenerated stands for the session it goes on as, as it does in Delete.
 	EndUserSession(ctx context.Context, user, id string) error
 
 	// EndUserSessions ends all sessions of user but those named, and returns how many it ended, as far as it can know.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"slices"
 	"testing"
 	"time"
@@ -262,4 +263,39 @@ func requireEvents(w *world, want []string, id, cookie string) {
 		require.Equal(w.t, slices.Contains([]session.EventKind{session.EventStoreError, session.EventLateWrite}, e.Kind), e.Err != nil)
 	}
 	require.Equal(w.t, want, told)
+}
+
+// A login whose old session was revoked meanwhile starts empty: what it was to keep belonged to that session.
+func TestUsers_Sealed_LoginKeepsNothingOfARevokedSession(t *testing.T) {
+	store, err := session.NewCookieStore([]byte("kZr8Qm2LxV7pT4wNc9YbHs3JdGf6AeUu"))
+	require.NoError(t, err)
+	sessions, err := session.New(store.WithRevocations(session.NewMemoryRevocations()), session.Config{})
+	require.NoError(t, err)
+	visit := func(cookies []*http.Cookie, do func(*session.Session)) []*http.Cookie {
+		r := httptest.NewRequest("POST", "http://localhost/", nil)
+		for _, c := range cookies {
+			r.AddCookie(c)
+		}
+		w := httptest.NewRecorder()
+		sessions.Middleware(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+			do(session.FromContext(r.Context()))
+		})).ServeHTTP(w, r)
+		require.Equal(t, http.StatusOK, w.Code)
+		return w.Result().Cookies()
+	}
+	first := visit(nil, func(s *session.Session) {
+		require.NoError(t, s.Login("ada"))
+		s.Set("cart", "tea")
+	})
+	again := visit(first, func(s *session.Session) {
+		require.True(t, s.Has("cart"))
+		_, err := sessions.RevokeUser(t.Context(), "ada")
+		require.NoError(t, err)
+		require.NoError(t, s.Login("grace", "cart"))
+		s.Set("own", 1)
+	})
+	visit(again, func(s *session.Session) {
+		require.Equal(t, "grace", s.User())
+		require.Equal(t, []string{"own"}, s.Keys())
+	})
 }

@@ -1,0 +1,159 @@
+package session_test
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/doorman-go/session"
+	"github.com/doorman-go/session/internal/redistest"
+)
+
+// The client resends a write whose reply was lost; it must count once.
+func TestGuarantee03_LostReply(t *testing.T) {
+	for _, path := range []string{"/count", "/write", "/login", "/logout"} {
+		t.Run(path, func(t *testing.T) {
+			s := newFaultSite(t)
+			b := s.seeded()
+			for _, warm := range []string{"/count", "/login", "/logout"} { // so that Redis knows the scripts
+				s.ask(s.seeded(), warm, 200)
+			}
+			old := *b
+			s.ask(b, "/count", 200)
+			connections := s.proxy.Accepted()
+			s.proxy.Once(redistest.LoseReply, "evalsha")
+			s.ask(b, path, 200)
+			require.Greater(t, s.proxy.Accepted(), connections, "a reply was lost, and the connection with it")
+			switch path {
+			case "/count":
+				require.Equal(t, "2", s.value(b, "count"))
+			case "/write":
+				require.Equal(t, "[count seed written]", s.ask(b, "/read", 200))
+			case "/login":
+				require.Equal(t, "ada[seed]", s.ask(b, "/read", 200))
+				require.Equal(t, "[]", s.ask(&old, "/read", 200))
+			case "/logout":
+				require.Equal(t, "[]", s.ask(&old, "/read", 200))
+			}
+		})
+	}
+}
+
+// value returns what Redis holds for a key of the browser's session.
+func (s *faultSite) value(b *surfer, key string) (value string) {
+	s.Helper()
+	s.ask(b, "/read", 200)
+	value, err := s.admin.HGet(s.Context(), s.key(b), ":"+key).Result()
+	require.NoError(s, err)
+	return value
+}
+
+// key returns the key of the browser's session in Redis.
+func (s *faultSite) key(b *surfer) string {
+	var id string
+	probe := surfer{cookie: b.cookie, h: s.Middleware(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		id = session.FromContext(r.Context()).ID()
+	}))}
+	probe.serve(httptest.NewRecorder(), fresh("/"))
+	return "session:" + id
+}
+
+func TestGuarantee06_ScriptFlush(t *testing.T) {
+	s := newFaultSite(t)
+	b, leaver := s.seeded(), s.seeded()
+	for _, path := range []string{"/count", "/write", "/login"} {
+		s.command("SCRIPT", "FLUSH")
+		s.ask(b, path, 200)
+	}
+	require.Equal(t, "ada[seed]", s.ask(b, "/read", 200))
+	s.command("SCRIPT", "FLUSH")
+	s.ask(leaver, "/logout", 200)
+	s.hook = func() { s.command("SCRIPT", "FLUSH") }
+	s.ask(b, "/hooked", 200)
+	s.command("SCRIPT", "FLUSH")
+	n, err := s.RevokeUser(context.Background(), "ada")
+	require.NoError(t, err)
+	require.Equal(t, 1, n)
+	require.Equal(t, "[]", s.ask(b, "/read", 200))
+}
+
+func TestGuarantee02_FlushAll(t *testing.T) {
+	s := newFaultSite(t)
+	b := s.seeded()
+	s.hook = func() { s.command("FLUSHALL") }
+	require.Equal(t, 409, b.get("/hooked").Code, "the session that was read is gone, and does not come back")
+	require.Empty(t, s.stored())
+	s.ask(b, "/plain", 200)
+	require.Equal(t, "[]", s.ask(b, "/read", 200))
+	s.ask(b, "/write", 200)
+	require.Equal(t, "[written]", s.ask(b, "/read", 200))
+}
+
+// What stands in a session's place without being one opens nothing, and is left alone.
+func TestGuarantee06_ForeignRecords(t *testing.T) {
+	for name, spoil := range map[string]func(s *faultSite, key string){
+		"a string":       func(s *faultSite, key string) { s.command("DEL", key); s.command("SET", key, "text") },
+		"a list":         func(s *faultSite, key string) { s.command("DEL", key); s.command("RPUSH", key, "a", "b") },
+		"no id":          func(s *faultSite, key string) { s.command("HDEL", key, "i") },
+		"another's id":   func(s *faultSite, key string) { s.command("HSET", key, "i", "somebody") },
+		"no limits":      func(s *faultSite, key string) { s.command("HDEL", key, "m") },
+		"short limits":   func(s *faultSite, key string) { s.command("HSET", key, "m", "1 2 3") },
+		"foreign limits": func(s *faultSite, key string) { s.command("HSET", key, "m", "\x00\xff") },
+		"no use":         func(s *faultSite, key string) { s.command("HDEL", key, "t") },
+		"foreign use":    func(s *faultSite, key string) { s.command("HSET", key, "t", "yesterday") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newFaultSite(t)
+			b := s.seeded()
+			key := s.key(b)
+			spoil(s, key)
+			before := s.admin.Dump(t.Context(), key).Val()
+			require.NotEmpty(t, before)
+			require.Equal(t, "[]", s.ask(b, "/read", 200))
+			require.Positive(t, s.count(session.EventRejected))
+			s.ask(b, "/plain", 200)
+			s.ask(b, "/write", 200)
+			require.Equal(t, "[written]", s.ask(b, "/read", 200), "under an id of its own")
+			require.Equal(t, before, s.admin.Dump(t.Context(), key).Val())
+		})
+	}
+}
+
+// The same between the load and the commit: whatever the answer, the foreign thing is left alone.
+func TestGuarantee06_ForeignRecordsBeforeTheCommit(t *testing.T) {
+	s := newFaultSite(t)
+	b := s.seeded()
+	key := s.key(b)
+	s.hook = func() { s.command("DEL", key); s.command("SET", key, "text") }
+	require.Contains(t, []int{409, 503}, b.get("/hooked").Code)
+	require.Equal(t, "text", s.admin.Get(t.Context(), key).Val())
+}
+
+// A field that can't be read costs itself only.
+func TestGuarantee12_ForeignFields(t *testing.T) {
+	s := newFaultSite(t)
+	b := s.seeded()
+	key := s.key(b)
+	s.command("HSET", key, ":cut", `{"a":`, ":foreign", "\x00\xff", "zz", "not ours", ":", "1", "!x", "no flash", "!", "")
+	s.hook = func() {}
+	s.ask(b, "/hooked", 200)
+	var read []string
+	probe := &surfer{cookie: b.cookie, h: s.Middleware(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		current := session.FromContext(r.Context())
+		for _, key := range []string{"seed", "hooked", "cut", "foreign"} {
+			var n any
+			read = append(read, fmt.Sprint(current.Get(key, &n)))
+		}
+		require.Empty(t, current.Flashes())
+		require.Error(t, current.Err())
+	}))}
+	require.Equal(t, 200, probe.get("/").Code)
+	require.Equal(t, []string{"true", "true", "false", "false"}, read)
+	fields := s.admin.HGetAll(t.Context(), key).Val()
+	require.Equal(t, "not ours", fields["zz"])
+	require.Equal(t, `{"a":`, fields[":cut"])
+}
