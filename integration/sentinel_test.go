@@ -1,0 +1,54 @@
+package integration_test
+
+import (
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/doorman-go/session"
+	"github.com/doorman-go/session/internal/redistest"
+)
+
+const downAfter = 500 * time.Millisecond // of the sentinels of redistest
+
+// TestSentinel_MasterKilled: nobody is logged out, no acknowledged change is lost, and service is back in time.
+func TestSentinel_MasterKilled(t *testing.T) {
+	master, _, sentinels := redistest.Sentinel(t)
+	s := newSite(t, sentinels, "master_name="+redistest.SentinelMaster, session.RedisOptions{}, session.Config{StoreTimeout: 300 * time.Millisecond})
+	life(t, s, 1)
+	switched := make(chan time.Duration, 1)
+	outage := underLoad(t, s, 30*time.Second, func() { go func() { switched <- killed(master, sentinels[0]) }() })
+	elected := <-switched
+	t.Logf("the sentinels took %v, and the longest wait for an answer was %v", elected, outage)
+	require.Less(t, outage, max(elected, downAfter+1500*time.Millisecond)+500*time.Millisecond)
+	life(t, s, users+2)
+}
+
+func TestSentinel_WaitReplicas(t *testing.T) {
+	_, replica, sentinels := redistest.Sentinel(t)
+	s := newSite(t, sentinels, "master_name="+redistest.SentinelMaster, session.RedisOptions{WaitReplicas: 1}, session.Config{StoreTimeout: 500 * time.Millisecond})
+	life(t, s, 1)
+	c := s.client()
+	c.must("/login/ada")
+	replica.Kill()
+	begun := time.Now()
+	status, _ := c.ask("/logout")
+	require.Equal(t, 503, status, "nobody is told that they are logged out before a replica has it")
+	require.Less(t, time.Since(begun), 600*time.Millisecond)
+}
+
+// killed kills the master and returns how long the sentinels took to name another.
+func killed(master, sentinel *redistest.Server) time.Duration {
+	begun := time.Now()
+	master.Kill()
+	for {
+		address, err := sentinel.Do("SENTINEL", "GET-MASTER-ADDR-BY-NAME", redistest.SentinelMaster)
+		if err == nil && !strings.Contains(address, strconv.Itoa(master.Port)) || time.Since(begun) > time.Minute {
+			return time.Since(begun)
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+}
