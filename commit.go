@@ -16,7 +16,8 @@ var errClientGone = errors.New("session: the client hung up while its session wa
 
 // load implements keeper: of the request's cookies it takes the first that opens a session.
 func (x *exchange) load(st *state) error {
-	tokens, present, malformed := cookieTokens(x.request.Header, x.manager.config.Name)
+	var candidates [maxCandidates]Token
+	tokens, present, malformed := cookieTokens(candidates[:0], x.request.Header, x.manager.config.Name)
 	x.present = present > 0
 	if malformed > 0 {
 		x.eventFor(EventRejected, "", "", "malformed", nil)

@@ -11,9 +11,10 @@ import (
 // other paths or by other hosts of the domain, and their order must not be relied on (RFC 6265bis, section 4.2.2).
 const maxCandidates = 4
 
-// cookieTokens returns the tokens that the request's cookies of this name could be, and how many were malformed. Names
-// are compared exactly and values are taken as they stand: no decoding, no trimming of quotes.
-func cookieTokens(h http.Header, name string) (tokens []Token, present, malformed int) {
+// cookieTokens adds to tokens, up to its capacity, those that the request's cookies of this name could be, and tells how
+// many there were and how many were malformed. Names are compared exactly and values are taken as they stand: no
+// decoding, no trimming of quotes.
+func cookieTokens(tokens []Token, h http.Header, name string) (found []Token, present, malformed int) {
 	for _, line := range h["Cookie"] {
 		for part := range strings.SplitSeq(line, ";") {
 			value, ok := strings.CutPrefix(textproto.TrimString(part), name)
@@ -26,7 +27,7 @@ func cookieTokens(h http.Header, name string) (tokens []Token, present, malforme
 				malformed++
 				continue
 			}
-			if tokens = append(tokens, token); len(tokens) == maxCandidates {
+			if tokens = append(tokens, token); len(tokens) == cap(tokens) {
 				return tokens, present, malformed
 			}
 		}

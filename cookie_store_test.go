@@ -1,6 +1,7 @@
 package session_test
 
 import (
+	"context"
 	"encoding/base64"
 	"fmt"
 	"hash/crc32"
@@ -100,7 +101,11 @@ func TestGuarantee13_SealedAndSignedAreNotInterchangeable(t *testing.T) {
 			reading, _ := other(secretOne)
 			v := newSite(t, issuing, session.Config{}).visitor()
 			v.signIn("ada")
-			require.Equal(t, from != to, v.on(reading).signedOut(), "a %s cookie, a %s store", from, to)
+			moved := v.on(reading)
+			require.Equal(t, from != to, moved.signedOut(), "a %s cookie, a %s store", from, to)
+			if from != to {
+				require.Equal(t, []string{"rejected: bad seal"}, moved.site.happened(), "not even the signature is the other's")
+			}
 		}
 	}
 }
@@ -206,12 +211,13 @@ func TestGuarantee10_ExactlyTheBytesABrowserTakes(t *testing.T) {
 	require.Less(t, length, 4096)
 	for _, total := range []int{4095, 4096, 4097, 4098} {
 		name := strings.Repeat("n", total-length)
-		site := newSite(t, cookieStore(t, secretOne), session.Config{Name: name})
-		v := site.visitor()
+		store := &countingStore{Store: cookieStore(t, secretOne)}
+		v := newSite(t, store, session.Config{Name: name}).visitor()
 		var saved error
 		resp := v.do(func(s *session.Session) { s.Set("k", text); saved = s.Save(t.Context()) })
 		if total > 4096 {
 			require.ErrorIs(t, saved, session.ErrCookieTooLarge, "%d", total)
+			require.ErrorIs(t, store.failed, session.ErrCookieTooLarge, "the store itself says so, before anything is revoked")
 			require.Equal(t, http.StatusInternalServerError, resp.StatusCode, "%d", total)
 			require.Empty(t, resp.Cookies())
 			continue
@@ -219,6 +225,23 @@ func TestGuarantee10_ExactlyTheBytesABrowserTakes(t *testing.T) {
 		require.NoError(t, saved, "%d", total)
 		require.Equal(t, total, len(name)+len(v.cookie))
 		require.Equal(t, text, read[string](v, "k"))
+	}
+}
+
+// wide is somebody's store that keeps the session in the cookie, and has not heard of the limit.
+type wide struct{ session.Store }
+
+func (wide) Save(_ context.Context, _ session.Token, c *session.Change) (session.Token, error) {
+	return session.NewToken(c.Record.ID, strings.Repeat("w", int(c.Record.Values["k"][0]-'0')+4000)), nil
+}
+
+func TestGuarantee10_TooLargeByAnotherStore(t *testing.T) {
+	// With the name and the checksum it is 4096 bytes for the digit 4.
+	name := strings.Repeat("n", 4096-4004-len(".1234"))
+	for digit, status := range map[int]int{3: http.StatusOK, 4: http.StatusOK, 5: http.StatusInternalServerError, 6: http.StatusInternalServerError} {
+		resp := newSite(t, wide{session.NewMemoryStore()}, session.Config{Name: name}).visitor().do(func(s *session.Session) { s.Set("k", digit) })
+		require.Equal(t, status, resp.StatusCode, "%d", digit)
+		require.Equal(t, status == http.StatusOK, len(resp.Cookies()) == 1)
 	}
 }
 

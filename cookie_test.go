@@ -12,7 +12,7 @@ import (
 
 // found returns how the tokens found in these Cookie header lines are called, and the counts.
 func found(names map[string]string, lines ...string) string {
-	tokens, present, malformed := cookieTokens(http.Header{"Cookie": lines}, "__Host-x")
+	tokens, present, malformed := cookieTokens(make([]Token, 0, maxCandidates), http.Header{"Cookie": lines}, "__Host-x")
 	var called []string
 	for _, token := range tokens {
 		called = append(called, names[token.Value()])

@@ -233,6 +233,23 @@ func TestGuarantee05_FailedSaveFailedResponse(t *testing.T) {
 	}
 }
 
+// An error handler that flushes makes a chunked response, which could have the trailers that the handler sets later.
+func TestGuarantee05_FailedSaveFailedResponse_Trailers(t *testing.T) {
+	cfg := session.Config{ErrorHandler: func(rw http.ResponseWriter, _ *http.Request, _ error) {
+		rw.WriteHeader(http.StatusServiceUnavailable)
+		_, _ = io.WriteString(rw, "sorry")
+		_ = http.NewResponseController(rw).Flush()
+	}}
+	w, store := brokenWorld(t, cfg)
+	store.save = errDown
+	server := httptest.NewServer(w.nodes[0].handlerOf(whole(login)))
+	defer server.Close()
+	resp := get(t, server.URL, "")
+	require.Equal(t, []string{"chunked"}, resp.TransferEncoding)
+	require.Equal(t, "sorry", bodyOf(resp))
+	require.Empty(t, resp.Trailer)
+}
+
 // handlerOf is the process's middleware around one handler, for a real server.
 func (n *node) handlerOf(h handler) http.Handler {
 	return http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {

@@ -49,6 +49,15 @@ func answerError(w http.ResponseWriter, _ *http.Request, err error) {
 
 // Middleware puts a Session into the context of each request to next, and commits it before the response's first byte.
 // A request that does not use the session costs the store nothing. Mounted twice, the inner one steps aside.
+//
+// A panic before the first byte saves no values, though a Destroy is done. A recoverer inside the middleware answers in
+// the handler's place, and what was set is committed with its answer. With http.TimeoutHandler inside, what was set
+// before the time-out is committed with the 503, and what is set later is reported; with it outside, a handler that was
+// too slow still commits when it gets there, though the client has its 503: put logins where they are quick.
+//
+// A WebSocket needs a session whose cookie has been sent: begin it in an earlier request. Libraries that write 101 with
+// WriteHeader send the cookie along; with those that hijack first, Hijack fails while a cookie is still to be sent. What
+// is set on an open connection is kept by Session.Save, or at the handler's return.
 func (m *Manager) Middleware(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Context().Value(managerKey{m}) != nil {

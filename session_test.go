@@ -191,6 +191,7 @@ type countingStore struct {
 	mu                    sync.Mutex
 	change                *session.Change
 	timeout               time.Duration
+	failed                error // of the last change
 }
 
 func (c *countingStore) calls() int64 { return c.loads.Load() + c.saves.Load() + c.deletes.Load() }
@@ -206,7 +207,11 @@ func (c *countingStore) Save(ctx context.Context, token session.Token, change *s
 	c.mu.Lock()
 	c.change, c.timeout = change, time.Until(deadline)
 	c.mu.Unlock()
-	return c.Store.Save(ctx, token, change)
+	saved, err := c.Store.Save(ctx, token, change)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.failed = err
+	return saved, err
 }
 
 func (c *countingStore) Delete(ctx context.Context, id string, until time.Time) error {
