@@ -1,0 +1,223 @@
+package main
+
+import (
+	"context"
+	"html"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/cookiejar"
+	"net/http/httptest"
+	"net/url"
+	"regexp"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/doorman-go/session"
+	"github.com/doorman-go/session/internal/redistest"
+)
+
+const cookieName = "__Host-session"
+
+// allStores runs a test once for each store that the program offers.
+func allStores(t *testing.T, test func(t *testing.T, s *site)) {
+	for _, store := range []string{"cookie", "memory", "redis"} {
+		t.Run(store, func(t *testing.T) { test(t, newSite(t, store)) })
+	}
+}
+
+// serverStores leaves the cookie store out.
+func serverStores(t *testing.T, test func(t *testing.T, s *site)) {
+	for _, store := range []string{"memory", "redis"} {
+		t.Run(store, func(t *testing.T) { test(t, newSite(t, store)) })
+	}
+}
+
+// site is the application behind a real listener, over HTTPS so that clients keep the Secure cookie.
+type site struct {
+	*app
+	server *httptest.Server
+	redis  string // URL, with that store
+	kind   string
+	time   *testClock
+}
+
+func newSite(t *testing.T, kind string) *site {
+	o := options{store: kind}
+	if kind == "redis" {
+		o.redis = redistest.Start(t).URL()
+	}
+	store, closeStore, err := openStore(t.Context(), o, io.Discard)
+	require.NoError(t, err)
+	t.Cleanup(func() { assert.NoError(t, closeStore()) })
+	s := newSiteOn(t, store)
+	s.kind, s.redis = kind, o.redis
+	return s
+}
+
+func newSiteOn(t *testing.T, store session.Store) *site {
+	s := &site{time: &testClock{now: time.Now()}}
+	s.app = newTestApp(t, store, session.Config{Clock: s.time.Now})
+	s.server = httptest.NewTLSServer(s.with("GET /test/id", func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.WriteString(w, session.FromContext(r.Context()).ID())
+	}))
+	t.Cleanup(s.server.Close)
+	return s
+}
+
+// with returns the application with a route of the test's beside it, under the same sessions.
+func (s *site) with(pattern string, handler http.HandlerFunc) http.Handler {
+	routes := http.NewServeMux()
+	routes.Handle("/", s.handler)
+	routes.Handle(pattern, s.sessions.Middleware(handler))
+	return routes
+}
+
+func newTestApp(t *testing.T, store session.Store, config session.Config) *app {
+	users, err := openUsers(t.Context(), "")
+	require.NoError(t, err)
+	t.Cleanup(func() { assert.NoError(t, users.close()) })
+	a, err := newApp(store, config, users, slog.New(slog.NewTextHandler(t.Output(), nil)))
+	require.NoError(t, err)
+	return a
+}
+
+// testClock stands still until it is set forward.
+type testClock struct {
+	mu  sync.Mutex
+	now time.Time
+}
+
+func (c *testClock) Now() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.now
+}
+
+func (c *testClock) forward(d time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.now = c.now.Add(d)
+}
+
+// person is somebody with a browser, as far as cookies and forms go. Redirects are not followed.
+type person struct {
+	t      *testing.T
+	client *http.Client
+	base   *url.URL
+	agent  string
+}
+
+func (s *site) visitor(t *testing.T) *person {
+	jar, err := cookiejar.New(nil)
+	require.NoError(t, err)
+	client := *s.server.Client()
+	client.Jar = jar
+	client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	base, err := url.Parse(s.server.URL)
+	require.NoError(t, err)
+	return &person{t: t, client: &client, base: base}
+}
+
+// member is a visitor who has signed in.
+func (s *site) member(t *testing.T, username, password string) *person {
+	p := s.visitor(t)
+	require.Equal(t, http.StatusSeeOther, p.login(username, password).status)
+	return p
+}
+
+func (s *site) ada(t *testing.T) *person { return s.member(t, "ada", "analytical-engine") }
+
+// id returns the public handle of this person's session.
+func (p *person) id() string {
+	a := p.get("/test/id")
+	require.NotEmpty(p.t, a.body)
+	return a.body
+}
+
+// answer is a response, read.
+type answer struct {
+	status   int
+	header   http.Header
+	location string
+	body     string
+}
+
+func (p *person) get(path string) answer { return p.send(http.MethodGet, path, nil) }
+
+// post sends a form of names and values.
+func (p *person) post(path string, fields ...string) answer {
+	form := url.Values{}
+	for i := 0; i < len(fields); i += 2 {
+		form.Set(fields[i], fields[i+1])
+	}
+	return p.send(http.MethodPost, path, form)
+}
+
+func (p *person) login(username, password string) answer {
+	return p.post("/login", "username", username, "password", password)
+}
+
+func (p *person) send(method, path string, form url.Values) answer {
+	p.t.Helper()
+	ctx, cancel := context.WithTimeout(p.t.Context(), 30*time.Second)
+	defer cancel()
+	r, err := http.NewRequestWithContext(ctx, method, p.base.String()+path, strings.NewReader(form.Encode()))
+	require.NoError(p.t, err)
+	if form != nil {
+		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	}
+	r.Header.Set("User-Agent", p.agent)
+	response, err := p.client.Do(r)
+	require.NoError(p.t, err)
+	defer func() { _ = response.Body.Close() }()
+	body, err := io.ReadAll(response.Body)
+	require.NoError(p.t, err)
+	return answer{response.StatusCode, response.Header, response.Header.Get("Location"), html.UnescapeString(string(body))}
+}
+
+// cookie returns the session's cookie, or "".
+func (p *person) cookie() string {
+	for _, c := range p.client.Jar.Cookies(p.base) {
+		if c.Name == cookieName {
+			return c.Value
+		}
+	}
+	return ""
+}
+
+// takeCookie puts a cookie into this browser.
+func (p *person) takeCookie(value string) {
+	p.client.Jar.SetCookies(p.base, []*http.Cookie{{Name: cookieName, Value: value, Path: "/", Secure: true}})
+}
+
+// signedIn tells whether the account page opens.
+func (p *person) signedIn() bool {
+	p.t.Helper()
+	a := p.get("/account")
+	if a.status == http.StatusSeeOther {
+		assert.Equal(p.t, "/login?next=/account", a.location)
+		assert.NotContains(p.t, a.body, "Lovelace")
+		return false
+	}
+	require.Equal(p.t, http.StatusOK, a.status)
+	assert.Contains(p.t, a.body, `id="change-password"`)
+	return true
+}
+
+var listedID = regexp.MustCompile(`name="id" value="([^"]+)"`)
+
+// otherSessions returns the ids that the page of sessions offers to end.
+func (p *person) otherSessions() (ids []string) {
+	a := p.get("/account/sessions")
+	require.Equal(p.t, http.StatusOK, a.status)
+	for _, match := range listedID.FindAllStringSubmatch(a.body, -1) {
+		ids = append(ids, match[1])
+	}
+	return ids
+}

@@ -1,0 +1,168 @@
+// Login is a small web application in which people sign in and out, see where they are signed in, and end it. It keeps
+// sessions in sealed cookies, in memory or in Redis: run it with -h for the flags.
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"github.com/doorman-go/session"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop) // a second signal ends the program at once
+	err := run(ctx, os.Args[1:], os.Stderr)
+	if err != nil && !errors.Is(err, flag.ErrHelp) {
+		fmt.Fprintln(os.Stderr, "login:", err)
+		os.Exit(1)
+	}
+}
+
+type options struct {
+	addr, store, redis, db string
+	insecure               bool
+}
+
+func parseFlags(args []string, output io.Writer) (options, error) {
+	var o options
+	flags := flag.NewFlagSet("login", flag.ContinueOnError)
+	flags.SetOutput(output)
+	flags.StringVar(&o.addr, "addr", "localhost:8080", "address to serve on")
+	flags.StringVar(&o.store, "store", "cookie", "where sessions are kept: cookie, memory or redis")
+	flags.StringVar(&o.redis, "redis", "redis://localhost:6379/0", "URL of the Redis server, with -store redis")
+	flags.StringVar(&o.db, "db", "", "SQLite file to keep users in (default: in memory)")
+	flags.BoolVar(&o.insecure, "insecure", false, "send the cookie over plain HTTP also to other hosts than localhost")
+	err := flags.Parse(args)
+	if err == nil && flags.NArg() > 0 {
+		err = fmt.Errorf("unexpected argument %q", flags.Arg(0))
+	}
+	return o, err
+}
+
+// run serves until the context ends, and then until the requests under way are answered.
+func run(ctx context.Context, args []string, output io.Writer) (err error) {
+	o, err := parseFlags(args, output)
+	if err != nil {
+		return err
+	}
+	store, closeStore, err := openStore(ctx, o, output)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, closeStore()) }()
+	users, err := openUsers(ctx, o.db)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, users.close()) }()
+
+	config := session.Config{}
+	if o.insecure {
+		config.Secure = session.Off
+	}
+	a, err := newApp(store, config, users, slog.New(slog.NewTextHandler(output, nil)))
+	if err != nil {
+		return err
+	}
+	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", o.addr)
+	if err != nil {
+		return err
+	}
+	_, _ = fmt.Fprintln(output, "serving", address(o.addr, listener))
+	if o.db == "" {
+		for _, seed := range seeds {
+			_, _ = fmt.Fprintf(output, "sign in as %s with the password %s\n", seed.username, seed.password)
+		}
+	}
+	return serve(ctx, listener, a.handler)
+}
+
+// openStore returns the store that the flags ask for, and what closes it.
+func openStore(ctx context.Context, o options, output io.Writer) (session.Store, func() error, error) {
+	nothing := func() error { return nil }
+	switch o.store {
+	case "cookie":
+		secrets, err := secretsOrRandom(output)
+		if err != nil {
+			return nil, nil, err
+		}
+		store, err := session.NewCookieStore(secrets...)
+		if err != nil {
+			return nil, nil, err
+		}
+		return store.WithRevocations(session.NewMemoryRevocations()), nothing, nil
+	case "memory":
+		return session.NewMemoryStore(), nothing, nil
+	case "redis":
+		store, err := session.OpenRedisStore(ctx, o.redis, session.RedisOptions{})
+		if err != nil {
+			return nil, nil, err
+		}
+		return store, store.Close, nil
+	}
+	return nil, nil, fmt.Errorf("unknown store %q: it is cookie, memory or redis", o.store)
+}
+
+// secretsOrRandom reads SECRET_KEY, and makes one up if it is unset.
+func secretsOrRandom(output io.Writer) ([][]byte, error) {
+	const name = "SECRET_KEY"
+	if _, set := os.LookupEnv(name); set {
+		return session.SecretsFromEnv(name)
+	}
+	_, _ = fmt.Fprintf(output, "%s is not set: using a random key, so sessions end with this process\n", name)
+	secret := make([]byte, 32)
+	_, _ = rand.Read(secret) // never fails
+	return [][]byte{secret}, nil
+}
+
+// address returns the URL to type: localhost where that will do, since over plain HTTP browsers take a Secure cookie from
+// no other name.
+func address(asked string, listener net.Listener) string {
+	host, _, err := net.SplitHostPort(asked)
+	if ip := net.ParseIP(host); err != nil || host == "" || ip.IsUnspecified() {
+		host = "localhost"
+	}
+	_, port, err := net.SplitHostPort(listener.Addr().String())
+	if err != nil {
+		return listener.Addr().String()
+	}
+	return "http://" + net.JoinHostPort(host, port)
+}
+
+// patience is how long requests under way have to finish at shutdown.
+const patience = 10 * time.Second
+
+func serve(ctx context.Context, listener net.Listener, handler http.Handler) error {
+	server := &http.Server{
+		Handler:           handler,
+		ReadHeaderTimeout: 5 * time.Second,
+		ReadTimeout:       15 * time.Second,
+		WriteTimeout:      30 * time.Second,
+		IdleTimeout:       2 * time.Minute,
+	}
+	failed := make(chan error, 1)
+	go func() { failed <- server.Serve(listener) }()
+	select {
+	case err := <-failed:
+		return err
+	case <-ctx.Done():
+	}
+	finish, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
+	defer cancel()
+	if err := server.Shutdown(finish); err != nil {
+		return errors.Join(fmt.Errorf("shutting down: %w", err), server.Close())
+	}
+	return nil
+}

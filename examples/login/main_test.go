@@ -1,0 +1,202 @@
+//go:build unix
+
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/doorman-go/session"
+)
+
+// program is the program running, its output read line by line.
+type program struct {
+	command *exec.Cmd
+	lines   chan string
+	url     *url.URL
+	before  []string // what it said before it served
+}
+
+// start runs a command in a process group of its own, and waits until it serves.
+func start(t *testing.T, environment []string, name string, args ...string) *program {
+	p := &program{command: exec.CommandContext(t.Context(), name, args...), lines: make(chan string, 1000)}
+	p.command.Env = environment
+	p.command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	p.command.Cancel = func() error { return syscall.Kill(-p.command.Process.Pid, syscall.SIGKILL) }
+	output, err := p.command.StderrPipe()
+	require.NoError(t, err)
+	require.NoError(t, p.command.Start())
+	t.Cleanup(func() { _ = p.command.Cancel() })
+	go func() {
+		defer close(p.lines)
+		for scanner := bufio.NewScanner(output); scanner.Scan(); {
+			p.lines <- scanner.Text()
+		}
+	}()
+	for line := range p.lines {
+		if address, ok := strings.CutPrefix(line, "serving "); ok {
+			p.url, err = url.Parse(address)
+			require.NoError(t, err)
+			return p
+		}
+		p.before = append(p.before, line)
+	}
+	t.Fatalf("it ended before it served: %v", p.before)
+	return nil
+}
+
+// interrupt sends SIGINT to all of the group, as a terminal does.
+func (p *program) interrupt(t *testing.T) {
+	require.NoError(t, syscall.Kill(-p.command.Process.Pid, syscall.SIGINT))
+}
+
+// wait reads what is left of the output, and returns how the program ended.
+func (p *program) wait() error {
+	for range p.lines { // what it says is of no interest here
+	}
+	return p.command.Wait()
+}
+
+// without returns the environment less a variable.
+func without(name string) (environment []string) {
+	for _, entry := range os.Environ() {
+		if !strings.HasPrefix(entry, name+"=") {
+			environment = append(environment, entry)
+		}
+	}
+	return environment
+}
+
+func TestGoRunWithoutSecret(t *testing.T) {
+	p := start(t, without("SECRET_KEY"), "go", "run", ".", "-addr", "localhost:0")
+	assert.Equal(t, []string{"SECRET_KEY is not set: using a random key, so sessions end with this process"}, p.before)
+	assert.Equal(t, "localhost", p.url.Hostname())
+	response, err := http.Get(p.url.String() + "/healthz")
+	require.NoError(t, err)
+	require.NoError(t, response.Body.Close())
+	assert.Equal(t, http.StatusOK, response.StatusCode)
+	p.interrupt(t)
+	_ = p.wait() // go run itself says that it was interrupted
+}
+
+func buildProgram(t *testing.T) string {
+	binary := filepath.Join(t.TempDir(), "login")
+	output, err := exec.CommandContext(t.Context(), "go", "build", "-o", binary, ".").CombinedOutput()
+	require.NoError(t, err, string(output))
+	return binary
+}
+
+// A request under way at SIGINT is answered, and the program ends well.
+func TestGracefulShutdown(t *testing.T) {
+	environment := append(without("SECRET_KEY"), "SECRET_KEY=v3ryL0ngAndOnlyForThisOneTest_8c1f")
+	p := start(t, environment, buildProgram(t), "-addr", "localhost:0", "-insecure")
+	assert.Empty(t, p.before)
+
+	connection, err := net.Dial("tcp", p.url.Host)
+	require.NoError(t, err)
+	defer func() { _ = connection.Close() }()
+	form := "username=ada&password=analytical-engine"
+	_, err = fmt.Fprintf(connection, "POST /login HTTP/1.1\r\nHost: %s\r\nContent-Type: application/x-www-form-urlencoded\r\n"+
+		"Content-Length: %d\r\nExpect: 100-continue\r\n\r\n", p.url.Host, len(form))
+	require.NoError(t, err)
+	reader := bufio.NewReader(connection)
+	for _, want := range []string{"HTTP/1.1 100 Continue\r\n", "\r\n"} { // the handler has begun to read
+		line, err := reader.ReadString('\n')
+		require.NoError(t, err)
+		require.Equal(t, want, line)
+	}
+	p.interrupt(t)
+	require.Eventually(t, func() bool {
+		another, err := net.Dial("tcp", p.url.Host)
+		if err == nil {
+			_ = another.Close()
+		}
+		return err != nil
+	}, 10*time.Second, 10*time.Millisecond, "no new connections are taken")
+
+	_, err = io.WriteString(connection, form)
+	require.NoError(t, err)
+	response, err := http.ReadResponse(reader, nil)
+	require.NoError(t, err)
+	require.NoError(t, response.Body.Close())
+	assert.Equal(t, http.StatusSeeOther, response.StatusCode)
+	assert.Equal(t, "session", response.Cookies()[0].Name, "-insecure gives a cookie without prefix")
+	assert.NoError(t, p.wait())
+}
+
+func TestRunRefuses(t *testing.T) {
+	cases := []struct {
+		name   string
+		args   []string
+		secret string
+		text   string
+	}{
+		{"unknown store", []string{"-store", "paper"}, "", `unknown store "paper": it is cookie, memory or redis`},
+		{"unknown flag", []string{"-colour"}, "", "flag provided but not defined"},
+		{"argument", []string{"now"}, "", `unexpected argument "now"`},
+		{"weak secret", nil, "changeme", "weak secret"},
+		{"bad URL", []string{"-store", "redis", "-redis", "http://localhost"}, "", "Redis"},
+		{"Redis away", []string{"-store", "redis", "-redis", "redis://" + unusedAddress(t)}, "", "Redis does not answer"},
+		{"address taken", []string{"-store", "memory", "-addr", "localhost:-1"}, "", "invalid port"},
+		{"no database", []string{"-store", "memory", "-db", filepath.Join(t.TempDir(), "missing", "users.db")}, "", "database"},
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			if c.secret != "" {
+				t.Setenv("SECRET_KEY", c.secret)
+			}
+			var output bytes.Buffer
+			err := run(t.Context(), c.args, &output)
+			require.ErrorContains(t, err, c.text)
+			if c.secret != "" {
+				require.ErrorIs(t, err, session.ErrWeakSecret)
+				assert.NotContains(t, err.Error(), c.secret)
+			}
+		})
+	}
+}
+
+// unusedAddress returns an address that nothing listens on.
+func unusedAddress(t *testing.T) string {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	require.NoError(t, listener.Close())
+	return listener.Addr().String()
+}
+
+func TestRunEndsWithItsContext(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	reader, writer := io.Pipe()
+	result := make(chan error, 1)
+	go func() {
+		err := run(ctx, []string{"-addr", ":0", "-store", "memory"}, writer)
+		result <- errors.Join(err, writer.Close())
+	}()
+	lines := bufio.NewReader(reader)
+	line, err := lines.ReadString('\n')
+	require.NoError(t, err)
+	assert.True(t, strings.HasPrefix(line, "serving http://localhost:"), line)
+	line, err = lines.ReadString('\n')
+	require.NoError(t, err)
+	assert.Equal(t, "sign in as ada with the password analytical-engine\n", line)
+	cancel()
+	_, err = io.Copy(io.Discard, lines)
+	assert.NoError(t, errors.Join(err, <-result))
+}
