@@ -14,7 +14,7 @@ deps: ## install what the tests need and the machine lacks
 	@sh scripts/deps.sh
 
 lint: ## golangci-lint, known-vulnerable dependencies, formatting
-	@set -e; for m in $(MODULES); do echo "== $$m"; (cd $$m && $(LINT) run --config $(CURDIR)/.golangci.yml ./...); done
+	@set -e; for m in $(MODULES); do echo "== $$m"; (cd $$m && $(LINT) run --allow-parallel-runners --config $(CURDIR)/.golangci.yml ./...); done
 	@sh scripts/vulncheck.sh $(MODULES)
 
 fuzz: ## run each fuzz target for FUZZTIME

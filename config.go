@@ -67,8 +67,9 @@ type Config struct {
 	// ClearSiteData sends Clear-Site-Data for cache, cookies and storage with the response to a Destroy.
 	ClearSiteData bool
 
-	// ErrorHandler answers a request whose session could not be loaded or saved; what the handler wrote is dropped.
-	// The default answers 503 to a StoreError, 409 to ErrSessionEnded and 500 to all else, in plain text.
+	// ErrorHandler answers a request whose session could not be loaded or saved; what the handler wrote is dropped, and
+	// what is changed in the session from here on is not kept. The default answers 503 to a StoreError, 409 to
+	// ErrSessionEnded and 500 to all else, in plain text.
 	ErrorHandler func(http.ResponseWriter, *http.Request, error)
 
 	// OnEvent is told what happens to sessions. It is called in the request's goroutine and should be quick. It may

@@ -383,6 +383,9 @@ func (s *Session) IsNew() bool {
 // User returns whom Login bound the session to, or "".
 func (s *Session) User() string { return s.view().User }
 
+// Note returns what SetNote noted, or "".
+func (s *Session) Note() string { return s.view().Note }
+
 // CreatedAt returns when the session began, at its first value or at Login. It is zero if there is no session.
 func (s *Session) CreatedAt() time.Time { return s.view().Created }
 

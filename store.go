@@ -167,7 +167,7 @@ func (r *Record) Expires() time.Time {
 }
 
 // Live returns nil if the record is a session that may be used at the time given. Otherwise the error wraps
-// ErrNotFound, and for a tombstone also ErrSessionEnded.
+// ErrNotFound, and for a tombstone also ErrSessionEnded. R may be nil, for a record that is not there.
 func (r *Record) Live(now time.Time) error {
 	switch {
 	case r == nil, r.Ended && !now.Before(r.Deadline):
@@ -213,7 +213,7 @@ type Change struct {
 	FlashesAdded []string                   // ids in Record.Flashes
 	FlashesTaken []string                   // ids that were read
 	Attributes   bool                       // Note, Persistent, Idle or Deadline were set
-	MaxPerUser   int                        // at a Login: how many sessions the user may have; zero for any number
+	MaxPerUser   int                        // at a Login: a UserStore ends the user's oldest over it; zero for any number
 }
 
 // Source returns the id of the record that the change starts from, or "" if there is none.
@@ -233,9 +233,10 @@ func (c *Change) Replaces() string {
 }
 
 // Apply returns the record to store under Change.Record.ID, given the one stored now under [Change.Source] (nil if
-// there is none) and, if the change creates, the one found under the new id. It modifies neither. The caller stores the
-// result and, if [Change.Replaces] names one that was there, [Change.Tombstone] in its place, without letting another
-// change in between.
+// there is none) and the one stored under the new id, which is looked at if Create is set. It modifies neither. The
+// caller stores the result and, if [Change.Replaces] names one that was there, [Change.Tombstone] in its place, without
+// letting another change in between. An error is Save's error as it stands: ErrNotFound, a *ConflictError, or that the
+// new id is taken. A change that was made before, by its Operation, gives the record as it is.
 func (c *Change) Apply(source, target *Record, now time.Time) (*Record, error) {
 	current := source
 	if c.Create {

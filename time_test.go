@@ -41,12 +41,12 @@ func TestAdvisory_ExpiryNotEnforced_ATouchLoopDiesAtTheDeadline(t *testing.T) {
 	eachTimed(t, session.Config{IdleTimeout: 20 * time.Minute, Lifetime: 4 * time.Hour}, func(t *testing.T, v *visitor, _ *countingStore) {
 		v.signIn("ada")
 		first := v.view()
-		for elapsed := time.Duration(0); elapsed < 4*time.Hour; elapsed += 10 * time.Minute {
+		for elapsed := time.Duration(0); elapsed < 4*time.Hour; elapsed += 7 * time.Minute {
 			seen := v.view()
 			require.Equal(t, first.created, seen.created)
 			require.False(t, seen.expiresAt.After(first.created.Add(4*time.Hour)), "a touch passes the deadline")
 			require.Equal(t, "ada", seen.user)
-			v.site.clock.move(10 * time.Minute)
+			v.site.clock.move(7 * time.Minute)
 		}
 		v.site.happened()
 		require.True(t, v.signedOut())
@@ -205,6 +205,16 @@ func TestGuarantee09_ATouchDoesNotTurnBackTheClock(t *testing.T) {
 	v.site.clock.move(-30 * time.Minute)
 	v.must(func(s *session.Session) { s.Set("k", 1) })
 	require.Equal(t, expires, v.view().expiresAt)
+}
+
+func TestGuarantee09_ATouchThatComesLateTurnsNothingBack(t *testing.T) {
+	now := newManualClock().Now()
+	stored := &session.Record{ID: "id", Created: now, Used: now.Add(time.Minute), Deadline: now.Add(day), Idle: time.Hour}
+	late := *stored
+	late.Used = now
+	next, err := (&session.Change{Operation: "op", Record: &late, Base: stored}).Apply(stored, nil, now.Add(time.Minute))
+	require.NoError(t, err)
+	require.Equal(t, stored.Used, next.Used)
 }
 
 func TestGuarantee09_SetLifetime(t *testing.T) {

@@ -77,15 +77,17 @@ func (g *grabbing) Load(ctx context.Context, token session.Token) (*session.Reco
 }
 
 func TestGuarantee14_TokensAreNotTold(t *testing.T) {
+	const private = "a value that is private"
 	for name, store := range map[string]session.Store{
 		"memory": session.NewMemoryStore(), "sealed": cookieStore(t, secretOne),
 	} {
 		t.Run(name, func(t *testing.T) {
 			grab := &grabbing{Store: store}
 			v := newSite(t, grab, session.Config{}).visitor()
-			v.must(func(s *session.Session) { s.Set("k", "a value that is private") })
+			v.must(func(s *session.Session) { s.Set("k", private) })
 			v.must(func(s *session.Session) {
 				require.NotEmpty(t, s.ID())
+				s.Set("now", private)
 				secret := grab.token.Value()
 				require.Greater(t, len(secret), 40)
 				h := tokenHolder{grab.token, grab.token, &grab.token, []session.Token{grab.token}, map[string]session.Token{"k": grab.token}, grab.token, s, s}
@@ -95,7 +97,9 @@ func TestGuarantee14_TokensAreNotTold(t *testing.T) {
 				} {
 					for how, text := range told(v) {
 						require.Empty(t, leaks(text, secret), "%s by %s: %s", what, how, text)
-						require.NotContains(t, text, "a value that is private", "%s by %s", what, how)
+						if what == "session" || what == "map" { // fmt asks no unexported field for its methods
+							require.Empty(t, leaks(text, private), "%s by %s: %s", what, how, text)
+						}
 					}
 				}
 			})

@@ -39,7 +39,9 @@ func (m *Manager) Sessions(ctx context.Context, user string) ([]Info, error) {
 }
 
 // Revoke ends the session with this handle if it is user's. Otherwise the error wraps ErrNotFound, whether there is such
-// a session or not. It wraps errors.ErrUnsupported if the store can't revoke.
+// a session or not. It wraps errors.ErrUnsupported if the store can't revoke; a CookieStore can't know its sessions, and
+// returns nil for any handle. To end the request's own session use Session.Destroy: revoked, it is one that has ended, in
+// which nothing can be set any more.
 func (m *Manager) Revoke(ctx context.Context, user, id string) error {
 	store, ok := m.store.(Revoker)
 	if !ok {

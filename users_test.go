@@ -326,3 +326,10 @@ func TestUsers_ClearSiteData(t *testing.T) {
 	w := newWorld(t, session.Config{}, session.NewMemoryStore())
 	require.NotContains(t, w.do(w.login("ada"), logout).Header, "Clear-Site-Data", "it is an option")
 }
+
+func TestUsers_NoteIsReadBack(t *testing.T) {
+	s := new(session.Session)
+	require.Empty(t, s.Note())
+	s.SetNote("a phone")
+	require.Equal(t, "a phone", s.Note())
+}

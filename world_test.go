@@ -26,7 +26,6 @@ type world struct {
 	nodes []*node
 	seen  *seenTokens
 	name  string // of the cookie
-	flush func()
 
 	mu     sync.Mutex
 	events []session.Event

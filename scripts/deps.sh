@@ -2,7 +2,7 @@
 # Installs the programs that the tests start themselves, as far as they are missing. Arguments name further packages.
 set -eu
 
-browser() { command -v chromium || command -v chromium-browser || command -v google-chrome || [ -d "/Applications/Chromium.app" ]; }
+browser() { command -v chromium || command -v chromium-browser || command -v google-chrome || [ -d "/Applications/Chromium.app" ] || [ -d "/Applications/Google Chrome.app" ]; }
 
 missing=""
 command -v redis-server >/dev/null 2>&1 || missing="redis-server"
@@ -32,7 +32,13 @@ if command -v apt-get >/dev/null 2>&1; then
 elif command -v dnf >/dev/null 2>&1; then
 	$root dnf install -y -q $(echo "$missing" | sed 's/redis-server/redis/')
 elif command -v brew >/dev/null 2>&1; then
-	brew install -q $(echo "$missing" | sed 's/redis-server/redis/; s/chromium/--cask chromium/')
+	for package in $missing; do # one by one: --cask would hold for all names on its line
+		case $package in
+		chromium) brew install -q --cask chromium ;;
+		redis-server) brew install -q redis ;;
+		*) brew install -q "$package" ;;
+		esac
+	done
 else
 	echo "No apt-get, dnf or brew here. Install these and try again:$missing" >&2
 	exit 1

@@ -5,12 +5,19 @@ set -eu
 root=$(pwd)
 time=$1
 shift
+found=0
 for module in "$@"; do
 	cd "$root/$module"
-	for package in $(go list -f '{{if or .TestGoFiles .XTestGoFiles}}{{.ImportPath}}{{end}}' ./...); do
-		for target in $(go test -list '^Fuzz' "$package" | grep '^Fuzz' || :); do
+	# Assigned first: a command that fails inside "for ... in $(...)" would be taken for one that found nothing.
+	packages=$(go list -f '{{if or .TestGoFiles .XTestGoFiles}}{{.ImportPath}}{{end}}' ./...)
+	for package in $packages; do
+		listed=$(go test -list '^Fuzz' "$package") || { echo "$listed" >&2; exit 1; }
+		for target in $(echo "$listed" | grep '^Fuzz'); do
 			echo "== $package $target"
 			go test -run '^$' -fuzz "^$target\$" -fuzztime "$time" "$package"
+			found=$((found + 1))
 		done
 	done
 done
+[ "$found" -gt 0 ] || { echo "no fuzz target was found" >&2; exit 1; }
+echo "ran $found fuzz targets, $time each"

@@ -127,8 +127,8 @@ func secretsOrRandom(output io.Writer) ([][]byte, error) {
 	return [][]byte{secret}, nil
 }
 
-// address returns the URL to type: localhost where that will do, since over plain HTTP browsers take a Secure cookie from
-// no other name.
+// address returns the URL to type: localhost where that will do, the name from which browsers take a Secure cookie over
+// plain HTTP.
 func address(asked string, listener net.Listener) string {
 	host, _, err := net.SplitHostPort(asked)
 	if ip := net.ParseIP(host); err != nil || host == "" || ip.IsUnspecified() {

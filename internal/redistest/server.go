@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -36,7 +37,7 @@ type Server struct {
 
 	mu     sync.Mutex
 	cmd    *exec.Cmd
-	exited chan struct{}
+	exited <-chan struct{}
 }
 
 // Start starts a redis-server that keeps nothing on disk, with further arguments as in its configuration file. A
@@ -75,28 +76,23 @@ func directory(tb testing.TB) string {
 	return dir
 }
 
-// freePort returns a port that is free, as is the one 10000 above it, which a cluster's bus takes.
+// freePort returns a port that is free, as is the one 10000 above it, which a cluster's bus takes. Both are below the
+// range that outgoing connections get theirs from: one of those could take the port while its server is restarted.
 func freePort(tb testing.TB) int {
 	tb.Helper()
 	for range 1000 {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			tb.Fatal(err)
+		port := 10240 + rand.IntN(11000) //nolint:gosec // a port is no secret
+		if isFree(port) && isFree(port+10000) {
+			return port
 		}
-		port := l.Addr().(*net.TCPAddr).Port
-		_ = l.Close()
-		if port+10000 > 65535 {
-			port -= 10000
-		}
-		bus, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port+10000))
-		if err != nil {
-			continue
-		}
-		_ = bus.Close()
-		return port
 	}
 	tb.Fatal("no free port was found")
 	return 0
+}
+
+func isFree(port int) bool {
+	l, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
+	return err == nil && l.Close() == nil
 }
 
 // run starts the process and waits until it answers.
@@ -106,14 +102,16 @@ func (s *Server) run() error {
 	if name == "redis-sentinel" {
 		name, options = "redis-server", append([]string{filepath.Join(s.Dir, "sentinel.conf"), "--sentinel"}, options...)
 	} else {
-		options = append(options, "--save", "", "--appendonly", "no", "--enable-debug-command", "yes", "--repl-diskless-sync-delay", "0")
+		options = append(options, "--save", "", "--appendonly", "no", "--repl-diskless-sync-delay", "0")
+		if !before7() { // which does not start on a setting that it does not know
+			options = append(options, "--enable-debug-command", "yes")
+		}
 	}
 	cmd := exec.Command(name, append(options, args...)...)
-	if err := cmd.Start(); err != nil {
+	exited, err := spawn(cmd, s.Dir)
+	if err != nil {
 		return err
 	}
-	exited := make(chan struct{})
-	go func() { _ = cmd.Wait(); close(exited) }()
 	s.mu.Lock()
 	s.cmd, s.exited = cmd, exited
 	s.mu.Unlock()
@@ -124,12 +122,22 @@ func (s *Server) run() error {
 			return errors.New("it exited")
 		default:
 		}
-		if reply, err := s.Do("PING"); err == nil && reply == "PONG" {
+		if s.answers(cmd.Process.Pid) {
 			return nil
 		}
 		time.Sleep(poll)
 	}
 	return errors.New("it does not answer")
+}
+
+// answers reports whether it is this process that answers on the port: a server that lost the race for it may find
+// another test's there.
+func (s *Server) answers(pid int) bool {
+	info, err := s.Do("INFO", "server")
+	if err != nil {
+		return strings.HasPrefix(err.Error(), "NOAUTH") // a test that sets a password has a server of its own to ask
+	}
+	return strings.Contains(info, fmt.Sprintf("process_id:%d\r", pid))
 }
 
 func (s *Server) log() string {
@@ -171,6 +179,9 @@ func (s *Server) signal(sig syscall.Signal, wait bool) {
 		return
 	default:
 		_ = cmd.Process.Signal(sig)
+	}
+	if sig == syscall.SIGTERM {
+		_ = cmd.Process.Signal(syscall.SIGCONT) // a paused process would not see it
 	}
 	if !wait {
 		return

@@ -1,0 +1,55 @@
+package redistest
+
+import (
+	"errors"
+	"io"
+	"os/exec"
+	"strconv"
+	"strings"
+	"sync"
+)
+
+// spawn starts a process that does not outlive this one, and returns a channel that is closed when it has ended.
+func spawn(cmd *exec.Cmd, dir string) (<-chan struct{}, error) {
+	if err := cmd.Start(); err != nil {
+		return nil, err
+	}
+	leash, err := hold(cmd.Process.Pid, dir)
+	if err != nil {
+		return nil, errors.Join(err, cmd.Process.Kill(), cmd.Wait())
+	}
+	exited := make(chan struct{})
+	go func() {
+		_ = cmd.Wait() // how it ended does not matter: tests kill it
+		_, _ = io.WriteString(leash, "\n")
+		_ = leash.Close()
+		close(exited)
+	}()
+	return exited, nil
+}
+
+// hold starts a shell that kills the process when this one is gone, which it sees by the end of its input, and removes
+// the directory: cleanup functions do not run when a test times out or is interrupted, and servers would pile up. A
+// line of input lets go.
+func hold(pid int, dir string) (io.WriteCloser, error) {
+	const script = `trap '' INT TERM HUP; read -r _ || { kill -9 "$1"; sleep 1; rm -rf "$2"; }`
+	shell := exec.Command("/bin/sh", "-c", script, "sh", strconv.Itoa(pid), dir)
+	leash, err := shell.StdinPipe()
+	if err != nil {
+		return nil, err
+	}
+	if err := shell.Start(); err != nil {
+		return nil, err
+	}
+	go func() { _ = shell.Wait() }()
+	return leash, nil
+}
+
+// before7 reports whether the redis-server is Redis 6 or older.
+var before7 = sync.OnceValue(func() bool {
+	out, err := exec.Command("redis-server", "--version").Output()
+	_, version, found := strings.Cut(string(out), " v=")
+	major, _, _ := strings.Cut(version, ".")
+	number, _ := strconv.Atoi(major)
+	return err == nil && found && number < 7
+})
