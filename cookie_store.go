@@ -158,10 +158,14 @@ func (c *CookieStore) Delete(ctx context.Context, id string, until time.Time) er
 
 var errNoRevocations = fmt.Errorf("session: a CookieStore can't revoke without a RevocationList: %w", errors.ErrUnsupported)
 
-// EndUserSession implements Revoker. It can't know whether there is such a session, and returns nil if not.
+// EndUserSession implements Revoker. It can't know whether there is such a session, and returns nil if not; but what
+// can't be a handle, it does not put on the list.
 func (c *CookieStore) EndUserSession(ctx context.Context, user, id string) error {
 	if c.revocations == nil {
 		return errNoRevocations
+	}
+	if raw, err := base64url.DecodeString(id); err != nil || len(raw) != idSize {
+		return ErrNotFound
 	}
 	return c.revocations.EndSession(ctx, user, id, Now(ctx).Add(maxLifetime))
 }

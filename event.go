@@ -8,7 +8,7 @@ type EventKind string
 // The kinds of events. Each Event carries the session's handle and user where they are known.
 const (
 	EventCreated     EventKind = "created"     // a session was stored for the first time
-	EventLoggedIn    EventKind = "logged in"   // by Login; the reason names the kind of session it replaced
+	EventLoggedIn    EventKind = "logged in"   // by Login
 	EventRegenerated EventKind = "regenerated" // a new id for the same session
 	EventDestroyed   EventKind = "destroyed"   // by Destroy
 	EventRevoked     EventKind = "revoked"     // by Revoke, RevokeUser, or Config.Revalidate

@@ -153,11 +153,12 @@ func (s *RedisStore) write(ctx context.Context, c *Change, now time.Time) error 
 		}
 	}
 	var a arguments
-	a.add(micros(now), operation(c), operationAge.Microseconds(), operationMax, micros(c.Record.Used))
-	a.add(flag(c.Cleared), micros(c.Record.Deadline))
+	a.add(micros(now), operation(c), operationAge.Microseconds(), operationMax, micros(c.Record.Used), touchFraction)
 	if c.Attributes {
+		a.add(flag(c.Cleared), micros(c.Record.Deadline))
 		a.change(c, attributePairs(c.Record, false))
 	} else {
+		a.add(flag(c.Cleared), 0)
 		a.change(c, nil)
 	}
 	reply, err := s.run(ctx, writeScript, keys, a...)

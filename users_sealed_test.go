@@ -62,7 +62,7 @@ func TestUsers_Sealed_Revoke(t *testing.T) {
 
 		federated := w.login("github:ada")
 		for _, id := range []string{":github", ":", "\x00github"} {
-			require.NoError(w.t, m.Revoke(ctx, "ada", w.look(federated).id+id))
+			require.ErrorIs(w.t, m.Revoke(ctx, "ada", w.look(federated).id+id), session.ErrNotFound, "no handle looks like that")
 		}
 		require.Equal(w.t, "github:ada", w.user(federated), "nor does an id reach into a user's name")
 	})
