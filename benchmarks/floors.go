@@ -1,0 +1,186 @@
+package main
+
+import (
+	"context"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/base64"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/gorilla/securecookie"
+	"github.com/redis/go-redis/v9"
+)
+
+// The floors do the least that a library of the kind could: no session, only what can't be left out.
+
+func floor(name string, build func(v variant) app) subject {
+	return subject{name: name, build: func(v variant) (app, error) {
+		if v.idle {
+			return app{}, nil
+		}
+		return build(v), nil
+	}}
+}
+
+func bareSubject() subject {
+	return floor(nameBare, func(variant) app {
+		h := http.HandlerFunc(bare)
+		return app{seed: setting("anything"), untouched: h, read: h}
+	})
+}
+
+func setSubject() subject {
+	return floor(nameSet, func(variant) app {
+		h := setting("anything")
+		return app{seed: h, write: h, login: h}
+	})
+}
+
+// setting is the handler that answers with a cookie and looks at nothing.
+func setting(value string) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		http.SetCookie(w, sealedCookie(value))
+		answer(w)
+	})
+}
+
+func sealedCookie(value string) *http.Cookie {
+	return &http.Cookie{Name: appName, Value: value, Path: "/", Secure: true, HttpOnly: true, SameSite: http.SameSiteLaxMode}
+}
+
+// payload is as long as what the sealed cookie of this library holds.
+func payload(v variant) []byte {
+	text := `{"uid":9007199254740993,"nonce":"` + nonce + `","locale":"` + locale + `"}` + strings.Repeat("m", 60)
+	if v.big {
+		text += `,"text":"` + kilobyte + `"`
+	}
+	return []byte(text)
+}
+
+func hmacSubject() subject {
+	return floor(nameHMAC, func(v variant) app {
+		sign := func(p []byte) string {
+			mac := hmac.New(sha256.New, hashKey)
+			mac.Write(p)
+			return base64.RawURLEncoding.EncodeToString(mac.Sum(p[:len(p):len(p)]))
+		}
+		open := func(r *http.Request) []byte {
+			cookie, err := r.Cookie(appName)
+			if err != nil {
+				panic(err)
+			}
+			signed, err := base64.RawURLEncoding.DecodeString(cookie.Value)
+			if err != nil {
+				panic(err)
+			}
+			p := signed[:len(signed)-sha256.Size]
+			mac := hmac.New(sha256.New, hashKey)
+			mac.Write(p)
+			if !hmac.Equal(mac.Sum(nil), signed[len(p):]) {
+				panic("not what was signed")
+			}
+			return p
+		}
+		return app{
+			seed: setting(sign(payload(v))),
+			read: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { open(r); answer(w) }),
+			write: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				http.SetCookie(w, sealedCookie(sign(open(r))))
+				answer(w)
+			}),
+		}
+	})
+}
+
+func sealSubject() subject {
+	return floor(nameSeal, func(v variant) app {
+		codec := securecookie.New(hashKey, blockKey).SetSerializer(securecookie.NopEncoder{})
+		seal := func(p []byte) string {
+			sealed, err := codec.Encode(appName, p)
+			if err != nil {
+				panic(err)
+			}
+			return sealed
+		}
+		open := func(r *http.Request) (p []byte) {
+			cookie, err := r.Cookie(appName)
+			if err != nil {
+				panic(err)
+			}
+			if err := codec.Decode(appName, cookie.Value, &p); err != nil {
+				panic(err)
+			}
+			return p
+		}
+		return app{
+			seed: setting(seal(payload(v))),
+			read: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { open(r); answer(w) }),
+			write: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				http.SetCookie(w, sealedCookie(seal(open(r))))
+				answer(w)
+			}),
+		}
+	})
+}
+
+// rawSubject does commands on one key for each client, with go-redis as it comes.
+func rawSubject(name, addr string, prepare, command func(ctx context.Context, c *redis.Client, key string, p []byte) error, writes bool) subject {
+	return floor(name, func(v variant) app {
+		c := redis.NewClient(&redis.Options{Addr: addr})
+		key := "floor:" + strings.ReplaceAll(name, " ", "-") + v.String()
+		p := payload(v)
+		if err := prepare(context.Background(), c, key, p); err != nil {
+			panic(err)
+		}
+		h := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if err := command(r.Context(), c, key, p); err != nil {
+				http.Error(w, err.Error(), http.StatusServiceUnavailable)
+				return
+			}
+			answer(w)
+		})
+		if writes {
+			return app{write: h}
+		}
+		return app{read: h}
+	})
+}
+
+func set(ctx context.Context, c *redis.Client, key string, p []byte) error {
+	return c.Set(ctx, key, p, time.Hour).Err()
+}
+
+func get(ctx context.Context, c *redis.Client, key string, _ []byte) error {
+	return c.Get(ctx, key).Err()
+}
+
+// hset stores as many fields, as long, as a session of the workload has.
+func hset(ctx context.Context, c *redis.Client, key string, p []byte) error {
+	fields := []any{"i", strings.Repeat("i", 32), "n", "", "m", strings.Repeat("m", 60), "t", strings.Repeat("t", 16), "o", strings.Repeat("o", 30),
+		":uid", userID, ":nonce", `"` + nonce + `"`, ":locale", `"` + locale + `"`}
+	if len(p) > len(kilobyte) {
+		fields = append(fields, ":text", kilobyte)
+	}
+	return c.HSet(ctx, key, fields...).Err()
+}
+
+func hgetall(ctx context.Context, c *redis.Client, key string, _ []byte) error {
+	return c.HGetAll(ctx, key).Err()
+}
+
+func getSet(ctx context.Context, c *redis.Client, key string, p []byte) error {
+	if err := get(ctx, c, key, p); err != nil {
+		return err
+	}
+	return set(ctx, c, key, p)
+}
+
+func rawSubjects(addr string) []subject {
+	return []subject{
+		rawSubject(nameGet, addr, set, get, false),
+		rawSubject(nameHGetAll, addr, hset, hgetall, false),
+		rawSubject(nameGetSet, addr, set, getSet, true),
+	}
+}

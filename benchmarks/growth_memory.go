@@ -1,0 +1,85 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"runtime"
+	"time"
+
+	"github.com/doorman-go/session"
+)
+
+func heap() float64 {
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return float64(m.HeapAlloc)
+}
+
+// growMemory fills a memory store, timing each call, and then tries it.
+func growMemory(size, calls int) (growthRow, error) {
+	row := growthRow{store: "memory", sessions: size}
+	ctx := context.Background()
+	p := &population{store: session.NewMemoryStore(), ids: make([]string, size)}
+	times := make([]time.Duration, size)
+	before, start := heap(), time.Now()
+	for i := range size {
+		r := newRecord(fmt.Sprintf("user-%d", i/4), 3)
+		p.ids[i] = r.ID
+		called := time.Now()
+		if err := create(ctx, p.store, r); err != nil {
+			return row, err
+		}
+		times[i] = time.Since(called)
+	}
+	row.took = time.Since(start)
+	row.bytes = (heap() - before) / float64(size)
+	row.calls = append(row.calls, summariseCalls("create, while it grows", times))
+	tried, err := p.try(calls)
+	row.calls = append(row.calls, tried...)
+	return row, err
+}
+
+// sweepMemory creates sessions in a store full of expired ones, until all of those are gone.
+func sweepMemory(size int) (latencies, error) {
+	ctx := context.Background()
+	store := session.NewMemoryStore()
+	expired := time.Now().Add(2*time.Second + time.Duration(size)*4*time.Microsecond)
+	for range size {
+		r := newRecord("", 3)
+		r.Deadline = expired
+		if err := create(ctx, store, r); err != nil {
+			return latencies{}, err
+		}
+	}
+	time.Sleep(time.Until(expired))
+	runtime.GC()
+	created := size / 2
+	times := make([]time.Duration, created)
+	for i := range created {
+		r := newRecord("", 3)
+		start := time.Now()
+		if err := create(ctx, store, r); err != nil {
+			return latencies{}, err
+		}
+		times[i] = time.Since(start)
+	}
+	if left := store.Len() - created; left != 0 {
+		return latencies{}, fmt.Errorf("%d expired sessions are left after %d creations", left, created)
+	}
+	return summariseCalls(fmt.Sprintf("create, sweeping %s expired", count(size)), times), nil
+}
+
+// idleMachine times calls of nothing, beside allocations as a fill makes them: what the machine and the garbage
+// collector do to anyone.
+func idleMachine(calls int) latencies {
+	times := make([]time.Duration, calls)
+	kept := make([]*session.Record, calls)
+	for i := range calls {
+		kept[i] = newRecord("", 3)
+		start := time.Now()
+		times[i] = time.Since(start)
+	}
+	runtime.KeepAlive(kept)
+	return summariseCalls("no call at all", times)
+}

@@ -1,0 +1,72 @@
+package main
+
+import (
+	"slices"
+	"strings"
+)
+
+// part is one part of a run, which adds to the report.
+type part struct {
+	name, title string
+	run         func(*report, *server) error
+}
+
+var allParts = []part{
+	{"cpu", "requests without a network", runCPU},
+	{"redis", "Redis, 16 goroutines", runRedis},
+	{"sockets", "over sockets", runSockets},
+	{"near", "near cache", runNear},
+	{"growth", "growth", runGrowth},
+}
+
+func partsOf(names string) []part {
+	wanted := strings.Split(names, ",")
+	return slices.DeleteFunc(slices.Clone(allParts), func(p part) bool { return !slices.Contains(wanted, p.name) })
+}
+
+var variants = []variant{{}, {idle: true}, {big: true}, {idle: true, big: true}}
+
+// cpuSubjects are measured without Redis.
+func cpuSubjects() []subject {
+	return []subject{
+		bareSubject(), setSubject(), hmacSubject(), sealSubject(),
+		sealedSubject(), signedSubject(), gorillaSubject(), memorySubject(), scsMemorySubject(),
+	}
+}
+
+func redisSubjects(s *server) []subject {
+	return append(rawSubjects(s.addr),
+		redisSubject(s.url()), nearSubject(s.url()), scsRedisSubject(s.addr), bojSubject(s.addr), bareSubject())
+}
+
+func runCPU(r *report, _ *server) error {
+	for _, s := range cpuSubjects() {
+		for _, v := range variants {
+			if err := r.cells.prepare(s, v, 1, opNone, opUntouched, opRead, opWrite, opLogin); err != nil {
+				return err
+			}
+		}
+	}
+	r.cells.measure(r.plan.passes, r.plan.cpu, ownTime)
+	return nil
+}
+
+func runRedis(r *report, server *server) error {
+	for _, s := range redisSubjects(server) {
+		for _, v := range variants {
+			if err := r.cells.prepare(s, v, redisGoroutines, opNone, opUntouched, opRead, opWrite, opLogin); err != nil {
+				return err
+			}
+		}
+	}
+	r.cells.measure(r.plan.passes, r.plan.redis, server.time)
+	return nil
+}
+
+func runSockets(r *report, server *server) (err error) {
+	r.sites, err = sockets([]subject{
+		bareSubject(), sealedSubject(), gorillaSubject(), memorySubject(), scsMemorySubject(),
+		rawSubjects(server.addr)[1], redisSubject(server.url()), nearSubject(server.url()), scsRedisSubject(server.addr), bojSubject(server.addr),
+	}, r.plan.socketRuns, r.plan.sockets)
+	return err
+}
