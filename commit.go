@@ -255,7 +255,7 @@ func (x *exchange) attempt(ctx context.Context, p *plan) (Token, error) {
 		}
 		x.event(EventConflict, "update", nil)
 		if err := x.rebase(conflict.Current); err != nil {
-			return Token{}, err
+			return Token{}, fmt.Errorf("%w: %w", errUpdate, err)
 		}
 		*p = st.plan(x.session.now())
 		if p.change == nil || call.Err() != nil {
@@ -263,6 +263,9 @@ func (x *exchange) attempt(ctx context.Context, p *plan) (Token, error) {
 		}
 	}
 }
+
+// errUpdate is the application's fault, and no failure of the store.
+var errUpdate = errors.New("session: an Update could not be made again on a newer value")
 
 // rebase runs the Updates again. They are the application's code, so the lock is let go meanwhile.
 func (x *exchange) rebase(current *Record) error {
@@ -286,6 +289,7 @@ func (x *exchange) rebase(current *Record) error {
 func (x *exchange) touchFailed(err error) error {
 	if !errors.Is(err, ErrNotFound) {
 		_ = x.commitError(err)
+		x.session.state.spent = true
 		return nil
 	}
 	x.event(EventRejected, "ended meanwhile", nil)
@@ -294,7 +298,7 @@ func (x *exchange) touchFailed(err error) error {
 }
 
 func (x *exchange) commitError(err error) error {
-	if errors.Is(err, ErrCookieTooLarge) || errors.Is(err, errors.ErrUnsupported) {
+	if errors.Is(err, ErrCookieTooLarge) || errors.Is(err, errors.ErrUnsupported) || errors.Is(err, errUpdate) {
 		return err
 	}
 	id := ""

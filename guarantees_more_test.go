@@ -1,10 +1,16 @@
 package session_test
 
 import (
+	"bytes"
 	"context"
+	"encoding/base64"
+	"encoding/json"
 	"io"
+	"log"
 	"net/http"
 	"net/http/httptest"
+	"os/exec"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -40,31 +46,6 @@ func TestGuarantee03_NoLostUpdates_InTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := &serialStore{session.NewMemoryStore(), make(chan struct{}, 1)}
 		parallelUpdates(newWorld(t, session.Config{StoreTimeout: time.Second}, store))
-	})
-}
-
-// A handler may hold the header from before the failure, and set trailers in it while the answer is sent.
-func TestGuarantee05_NoTrailerOfTheHandlers(t *testing.T) {
-	overHTTP(t, func(t *testing.T, serve serveFunc) {
-		store := &failingStore{MemoryStore: session.NewMemoryStore()}
-		store.down.Store(true)
-		manager, err := session.New(store, session.Config{Logger: quietSlog(), ErrorHandler: func(w http.ResponseWriter, _ *http.Request, _ error) {
-			w.WriteHeader(http.StatusServiceUnavailable)
-			_, _ = io.WriteString(w, "later")
-			_ = http.NewResponseController(w).Flush() // so that the answer has no length, and could have trailers
-		}})
-		require.NoError(t, err)
-		site := serve(manager.Middleware(setting(func(w http.ResponseWriter, _ *http.Request) {
-			h := w.Header()
-			h.Set("Trailer", "X-Sum")
-			w.WriteHeader(http.StatusCreated)
-			h.Set("X-Sum", "its")
-			h.Set(http.TrailerPrefix+"X-Late", "its")
-		})))
-		response, body := site.get("/")
-		require.Equal(t, http.StatusServiceUnavailable, response.StatusCode)
-		require.Equal(t, "later", body)
-		require.Empty(t, response.Trailer)
 	})
 }
 
@@ -243,5 +224,80 @@ func TestGuarantee03_SealedAsDocumented(t *testing.T) {
 		require.Equal(t, []string{"cart", "quick"}, w.look(b.cookie).keys)
 		b.receive(late)
 		require.Equal(t, []string{"cart", "slow"}, w.look(b.cookie).keys)
+	}
+}
+
+// A cookie that is sealed again after a change of secrets still ends when it would have ended.
+func TestGuarantee13_ResealingExtendsNothing_Deadline(t *testing.T) {
+	v := newSite(t, cookieStore(t, secretOne), session.Config{IdleTimeout: -1}).visitor()
+	v.signIn("ada")
+	before := v.cookie
+	v.site.clock.move(23 * time.Hour)
+	v = v.on(cookieStore(t, secretTwo, secretOne))
+	v.must(func(s *session.Session) { s.User() })
+	require.NotEqual(t, before, v.cookie)
+	v.site.clock.move(time.Hour - time.Microsecond)
+	require.False(t, v.signedOut())
+	v.site.clock.move(time.Microsecond)
+	require.True(t, v.signedOut())
+}
+
+// rack-session CVE-2026-39324: what could not be decrypted was given to a plain decoder. These would be sessions to one.
+func TestAdvisory_NoFallbackWithoutTheKey_Plain(t *testing.T) {
+	w := newWorld(t, session.Config{}, must(session.NewSignedCookieStore(secretTwo)))
+	signed, _, _ := strings.Cut(w.login("ada"), ".")
+	whole := must(base64.RawURLEncoding.DecodeString(signed)) // date, content and MAC, between bars
+	parts := bytes.SplitN(whole, []byte("|"), 3)
+	container := must(base64.URLEncoding.DecodeString(string(parts[1])))
+	record := session.Record{ID: "x", User: "ada", Created: w.clock.Now(), Used: w.clock.Now(), Deadline: w.clock.Now().Add(time.Hour)}
+	for name, plain := range map[string][]byte{
+		"JSON": must(json.Marshal(record)), "a container": container, "a container as text": parts[1],
+		"no MAC": append(append(parts[0], '|'), append(parts[1], '|')...), "another secret's": whole,
+	} {
+		value := base64.RawURLEncoding.EncodeToString(plain)
+		for kind, construct := range kinds {
+			store := must(construct(secretOne))
+			_, err := store.Load(w.seen.ctx, session.NewToken("", value))
+			require.ErrorIs(t, err, session.ErrNotFound, "%s: %s", kind, name)
+			require.True(t, newWorld(t, session.Config{}, store).dead(checked(w.name, value)), "%s: %s", kind, name)
+		}
+	}
+}
+
+// go-redis CVE-2025-29923: fixed in 9.5.5, 9.6.3 and 9.7.3.
+func TestAdvisory_OutOfOrderReplies_MinimumVersion(t *testing.T) {
+	raw, err := exec.Command("go", "list", "-m", "-f", "{{.Version}}", "github.com/redis/go-redis/v9").Output()
+	require.NoError(t, err)
+	require.Regexp(t, `^v9\.\d+\.\d+\n$`, string(raw))
+	require.NotRegexp(t, `^v9\.([0-4]\.\d+|5\.[0-4]|6\.[0-2]|7\.[0-2])\n$`, string(raw))
+}
+
+// Spring Session CVE-2023-20866, with the loggers that a program has if it sets none up: they write to what was standard
+// error when the program began.
+func TestAdvisory_TokenOnStdout_DefaultLoggers(t *testing.T) {
+	var printed bytes.Buffer
+	before := log.Writer()
+	log.SetOutput(&printed)
+	defer log.SetOutput(before)
+	store := &brokenStore{MemoryStore: session.NewMemoryStore()}
+	manager, err := session.New(store, session.Config{})
+	require.NoError(t, err)
+	request := func(cookie string, do func(*session.Session)) string {
+		b := surfer{cookie: cookie, h: manager.Middleware(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+			do(session.FromContext(r.Context()))
+		}))}
+		b.get("/")
+		return b.cookie
+	}
+	first := request("", login)
+	second := request(first, regenerate)
+	request(first, func(s *session.Session) { s.Set("late", 1) })
+	store.load, store.save = errDown, errDown
+	request(second, regenerate)
+	store.load = nil
+	request(second, regenerate)
+	require.Contains(t, printed.String(), "the store failed")
+	for _, token := range []string{first, second} {
+		require.Empty(t, leaks(printed.String(), token))
 	}
 }

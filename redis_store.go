@@ -186,7 +186,21 @@ func (s *RedisStore) create(ctx context.Context, c *Change, now time.Time) error
 	if err != nil {
 		return err
 	}
+	if list, ok := reply.([]any); ok && len(list) > 0 && list[0] == "evicted" {
+		s.evicted(list[1:])
+		return nil
+	}
 	return verdict(c.Source(), reply)
+}
+
+// evicted drops from the near cache what the script ended because the user had too many sessions.
+func (s *RedisStore) evicted(ids []any) {
+	if s.cache == nil {
+		return
+	}
+	for _, id := range ids {
+		s.cache.wrote(fmt.Sprint(id))
+	}
 }
 
 // creation returns the arguments of the script that creates.

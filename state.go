@@ -18,6 +18,7 @@ type state struct {
 	base   *Record // as the store has it; nil if there is no session yet
 	token  Token   // opens base
 	lapsed bool    // the session of this request ended a moment ago: there is nothing to change any more
+	spent  bool    // a touch failed: the next request tries again
 	pending
 	version int // counts changes, so that Update can work without holding a lock
 }
@@ -289,7 +290,7 @@ const touchFraction = 20
 
 func (st *state) touchDue(now time.Time) bool {
 	r := st.base
-	return r.Stale || r.Idle > 0 && now.Sub(r.Used) >= r.Idle/touchFraction
+	return !st.spent && (r.Stale || r.Idle > 0 && now.Sub(r.Used) >= r.Idle/touchFraction)
 }
 
 func randomText(bytes int) string {

@@ -56,8 +56,10 @@ table.sort(live, function(a, b)
   if a.at ~= b.at then return a.at < b.at end
   return a.id < b.id
 end)
+local evicted = { 'evicted' }
 for i = 1, #live - maximum do
   bury(prefix .. live[i].id, '-', age)
   redis.call('ZREM', index, live[i].id)
+  table.insert(evicted, live[i].id)
 end
-return 'ok'
+return evicted
