@@ -15,17 +15,25 @@ import (
 )
 
 func TestRedis_ClientsThatCannotKeepThePromises(t *testing.T) {
-	honouring := redis.NewClient(&redis.Options{ContextTimeoutEnabled: true})
-	for want, store := range map[string]*session.RedisStore{
-		"client is nil":                   session.NewRedisStore(nil, session.RedisOptions{}),
-		"ignores context deadlines":       session.NewRedisStore(redis.NewClient(&redis.Options{}), session.RedisOptions{}),
-		"set ContextTimeoutEnabled":       session.NewRedisStore(redis.NewClusterClient(&redis.ClusterOptions{}), session.RedisOptions{}),
-		"or use OpenRedisStore":           session.NewRedisStore(redis.NewRing(&redis.RingOptions{}), session.RedisOptions{}),
-		"WaitReplicas is negative":        session.NewRedisStore(honouring, session.RedisOptions{WaitReplicas: -1}),
-		"NearCache needs a client set up": session.NewRedisStore(honouring, session.RedisOptions{NearCache: session.NearCache{MaxEntries: 1}}),
+	honouring, hanging := redis.NewClient(&redis.Options{ContextTimeoutEnabled: true}), redis.NewClient(&redis.Options{})
+	cluster, ring := redis.NewClusterClient(&redis.ClusterOptions{}), redis.NewRing(&redis.RingOptions{})
+	for _, client := range []redis.UniversalClient{honouring, hanging, cluster, ring} {
+		t.Cleanup(func() { require.NoError(t, client.Close()) })
+	}
+	for _, c := range []struct {
+		client redis.UniversalClient
+		want   string
+		opts   session.RedisOptions
+	}{
+		{nil, "client is nil", session.RedisOptions{}},
+		{hanging, "ignores context deadlines", session.RedisOptions{}},
+		{cluster, "ignores context deadlines", session.RedisOptions{}},
+		{ring, "ignores context deadlines", session.RedisOptions{}},
+		{honouring, "WaitReplicas is negative", session.RedisOptions{WaitReplicas: -1}},
+		{honouring, "NearCache needs a client set up", session.RedisOptions{NearCache: session.NearCache{MaxEntries: 1}}},
 	} {
-		_, err := session.New(store, session.Config{})
-		require.ErrorContains(t, err, want)
+		_, err := session.New(session.NewRedisStore(c.client, c.opts), session.Config{})
+		require.ErrorContains(t, err, c.want)
 	}
 	_, err := session.New(session.NewRedisStore(honouring, session.RedisOptions{}), session.Config{})
 	require.NoError(t, err, "it need not be there yet")
