@@ -188,3 +188,14 @@ func TestRevocations_RedisDetails(t *testing.T) {
 	require.Error(t, err)
 	require.False(t, errors.Is(err, session.ErrNotFound))
 }
+
+// A process whose first call is a write has nothing in its near cache to drop, and then reads what it wrote.
+func TestRedis_NearCacheWritesFirst(t *testing.T) {
+	near := session.NearCache{MaxEntries: 10, MaxStaleness: time.Hour}
+	v := newSite(t, redisStore(t, redistest.Start(t), session.RedisOptions{NearCache: near}), session.Config{}).visitor()
+	v.signIn("ada")
+	for i := range 3 {
+		v.must(func(s *session.Session) { s.Set("k", i) })
+		require.Equal(t, i, read[int](v, "k"))
+	}
+}
