@@ -57,7 +57,7 @@ func applyMigration(ctx context.Context, db *sql.DB, version int, file string) e
 	if err != nil {
 		return err
 	}
-	defer tx.Rollback() //nolint:errcheck // after a commit there is nothing to roll back
+	defer func() { _ = tx.Rollback() }() // after a commit there is nothing to roll back
 
 	var applied int
 	if err := tx.QueryRowContext(ctx, "PRAGMA user_version").Scan(&applied); err != nil || applied >= version {
