@@ -109,9 +109,11 @@ func (x *exchange) answer(err error) {
 		return
 	}
 	varyByCookie(h)
+	x.session.mu.Lock()
 	if x.cookie != nil && !x.session.state.lapsed {
 		setCookie(h, x.cookie) // what Save did before the failure is done, and without its cookie the session would be lost
 	}
+	x.session.mu.Unlock()
 	x.manager.config.ErrorHandler(x.response.w, x.request, err)
 }
 
