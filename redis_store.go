@@ -123,9 +123,6 @@ func (s *RedisStore) Load(ctx context.Context, token Token) (*Record, error) {
 // Save implements Store.
 func (s *RedisStore) Save(ctx context.Context, token Token, change *Change) (Token, error) {
 	now := Now(ctx)
-	if err := change.Record.Live(now); err != nil {
-		return Token{}, err
-	}
 	if s.cache != nil {
 		defer s.cache.wrote(change.Record.ID, change.Replaces())
 	}

@@ -2,12 +2,14 @@ package session_test
 
 import (
 	"net/http"
+	"net/http/httptest"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/doorman-go/session"
+	"github.com/doorman-go/session/internal/redistest"
 )
 
 // eachTimed runs a test with a server store and with one in the cookie.
@@ -331,4 +333,38 @@ func TestGuarantee09_NothingOfAllThisBeginsASession(t *testing.T) {
 		require.Empty(t, resp.Cookies())
 		require.Zero(t, store.calls())
 	})
+}
+
+func TestGuarantee09_SetLifetimeThatIsOver_Redis(t *testing.T) {
+	store, err := session.OpenRedisStore(t.Context(), redistest.Start(t).URL(), session.RedisOptions{})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, store.Close()) })
+	clock := newManualClock()
+	sessions, err := session.New(store, session.Config{Clock: clock.Now})
+	require.NoError(t, err)
+	for name, end := range map[string]func(*session.Session){
+		"alone":         func(s *session.Session) { s.SetLifetime(0, 30*time.Minute) },
+		"with a new id": func(s *session.Session) { s.SetLifetime(0, 30*time.Minute); require.NoError(t, s.Regenerate()) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			visit := func(cookies []*http.Cookie, do func(*session.Session)) *http.Response {
+				r := httptest.NewRequest("POST", "http://localhost/", nil)
+				for _, c := range cookies {
+					r.AddCookie(c)
+				}
+				w := httptest.NewRecorder()
+				sessions.Middleware(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+					do(session.FromContext(r.Context()))
+				})).ServeHTTP(w, r)
+				return w.Result()
+			}
+			signedIn := visit(nil, func(s *session.Session) { require.NoError(t, s.Login("ada")) }).Cookies()
+			clock.move(40 * time.Minute)
+			require.Equal(t, http.StatusOK, visit(signedIn, end).StatusCode)
+			visit(signedIn, func(s *session.Session) { require.Empty(t, s.User()) })
+			left, err := sessions.Sessions(t.Context(), "ada")
+			require.NoError(t, err)
+			require.Empty(t, left)
+		})
+	}
 }

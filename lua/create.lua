@@ -33,10 +33,10 @@ elseif there then
 end
 apply(new, cleared and not fresh, keep, deleted, pairs_)
 redis.call('HSET', new, 'o', noted(redis.call('HGET', new, 'o'), op, now, now - window, most))
-if not expire(new, now) then return 'gone' end
+local lasts = expire(new, now) -- or its own limits are over, and so is it
 
 if there and oldIndex ~= '' then redis.call('ZREM', oldIndex, replaced) end
-if index == '' then return 'ok' end
+if index == '' or not lasts then return 'ok' end
 enlist(index, id, deadline, now)
 if maximum == 0 or redis.call('ZCARD', index) <= maximum then return 'ok' end
 
