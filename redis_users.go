@@ -43,11 +43,15 @@ func (s *RedisStore) UserSessions(ctx context.Context, user string) ([]*Record, 
 	return records, nil
 }
 
-// listed returns the ids in the user's index whose deadlines have not passed.
+// listed returns the ids in the user's index whose deadlines have not passed. It goes through a pipeline, which a near
+// cache does not answer: that would miss the sessions that have just begun.
 func (s *RedisStore) listed(ctx context.Context, user string) ([]string, error) {
-	return s.client.ZRangeByScore(ctx, s.index(user), &redis.ZRangeBy{
+	p := s.client.Pipeline()
+	ids := p.ZRangeByScore(ctx, s.index(user), &redis.ZRangeBy{
 		Min: strconv.FormatInt(micros(Now(ctx)), 10), Max: "+inf",
-	}).Result()
+	})
+	_, err := p.Exec(ctx)
+	return ids.Val(), err
 }
 
 // readAttributes makes a Record without values of the reply to HMGET, or returns nil if it is none.

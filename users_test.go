@@ -5,11 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/doorman-go/session"
+	"github.com/doorman-go/session/internal/redistest"
 	"github.com/stretchr/testify/require"
 )
 
@@ -332,4 +334,31 @@ func TestUsers_NoteIsReadBack(t *testing.T) {
 	require.Empty(t, s.Note())
 	s.SetNote("a phone")
 	require.Equal(t, "a phone", s.Note())
+}
+
+// The client's cache answers more than loads: a list of sessions from it would miss those that have just begun.
+func TestUsers_NearCacheListsWhatIsThere(t *testing.T) {
+	store, err := session.OpenRedisStore(t.Context(), redistest.Start(t).URL(), session.RedisOptions{
+		NearCache: session.NearCache{MaxEntries: 1000, MaxStaleness: time.Minute},
+	})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, store.Close()) })
+	now := time.Now() // a clock that stands: lists are asked for in the same words then, and could be answered from the cache
+	sessions, err := session.New(store, session.Config{Clock: func() time.Time { return now }})
+	require.NoError(t, err)
+	login := sessions.Middleware(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		require.NoError(t, session.FromContext(r.Context()).Login("ada"))
+	}))
+	for range 20 {
+		none, err := sessions.Sessions(t.Context(), "ada")
+		require.NoError(t, err)
+		require.Empty(t, none)
+		login.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest("POST", "http://localhost/", nil))
+		one, err := sessions.Sessions(t.Context(), "ada")
+		require.NoError(t, err)
+		require.Len(t, one, 1)
+		n, err := sessions.RevokeUser(t.Context(), "ada")
+		require.NoError(t, err)
+		require.Equal(t, 1, n)
+	}
 }
