@@ -90,7 +90,7 @@ func (x *exchange) revalidate(st *state) error {
 	if x.manager.config.Revalidate == nil {
 		return nil
 	}
-	probe := &Session{loaded: true, state: state{config: st.config, base: st.base, token: st.token}}
+	probe := newSession(st.config, &state{base: st.base, token: st.token})
 	shown := &requestContext{x.request.Context(), x.manager, probe}
 	ctx, cancel := context.WithTimeout(shown, x.manager.config.StoreTimeout)
 	defer cancel()
@@ -125,22 +125,22 @@ func (x *exchange) endInvalid(st *state) error {
 // commit makes the changes pending, and puts the cookie into the header if that can still be sent. Nothing that the
 // client does cuts it short.
 func (x *exchange) commit(ctx context.Context, header bool) error {
+	if !x.session.used() {
+		return nil
+	}
 	defer x.notify()
 	x.committing.Lock()
 	defer x.committing.Unlock()
 	x.session.mu.Lock()
 	defer x.session.mu.Unlock()
 	s := &x.session
-	if !s.loaded {
-		return nil
-	}
 	if header && !x.response.begun.Load() {
 		varyByCookie(x.response.w.Header())
 	}
 	if err := cmp.Or(x.failure, s.loadErr, s.encodeErr); err != nil {
 		return err
 	}
-	p := s.state.plan(x.session.now())
+	p := s.state.plan()
 	switch p.step {
 	case nothing:
 		return nil
@@ -157,7 +157,7 @@ func (x *exchange) commit(ctx context.Context, header bool) error {
 
 // destroy ends the session and removes the cookie.
 func (x *exchange) destroy(ctx context.Context, header bool) error {
-	st := &x.session.state
+	st := x.session.state
 	if st.base != nil && st.destroy {
 		if err := x.deleteBase(ctx); err != nil {
 			return err
@@ -169,8 +169,8 @@ func (x *exchange) destroy(ctx context.Context, header bool) error {
 		return nil // Destroy itself said that the cookie stays
 	}
 	h := x.response.w.Header()
-	if x.present || x.cookie != nil {
-		x.setCookie(x.manager.config.cookie("", x.session.now(), time.Time{}))
+	if x.present || x.cookie != "" {
+		x.removeCookie()
 	}
 	x.clearSiteData(h)
 	return nil
@@ -195,7 +195,7 @@ func (x *exchange) deleteBase(ctx context.Context) error {
 
 // store saves the session, and sends its cookie if that is new.
 func (x *exchange) store(ctx context.Context, p plan, header bool) error {
-	st := &x.session.state
+	st := x.session.state
 	before := st.token
 	token, err := x.attempt(ctx, &p)
 	switch {
@@ -216,7 +216,8 @@ func (x *exchange) store(ctx context.Context, p plan, header bool) error {
 	if moved && !header && p.step != touch {
 		return ErrResponseStarted
 	}
-	if moved && len(x.manager.config.Name)+len(token.cookieValue()) > maxCookie {
+	value := token.cookieValue()
+	if moved && len(x.manager.config.Name)+len(value) > maxCookie {
 		return ErrCookieTooLarge
 	}
 	x.told(p)
@@ -225,7 +226,7 @@ func (x *exchange) store(ctx context.Context, p plan, header bool) error {
 	}
 	st.done(p.change, token)
 	if header && (moved || p.cookie) {
-		x.sendCookie()
+		x.sendCookie(value)
 	}
 	return nil
 }
@@ -233,7 +234,7 @@ func (x *exchange) store(ctx context.Context, p plan, header bool) error {
 // attempt saves, and puts the changes on the newer record as long as another request's change is in the way of an
 // Update. All Updates of one session in this process wait for each other: without the queue, retries starve.
 func (x *exchange) attempt(ctx context.Context, p *plan) (Token, error) {
-	st := &x.session.state
+	st := x.session.state
 	call := x.manager.storeContext(context.WithoutCancel(ctx), x.manager.config.StoreTimeout)
 	defer call.release()
 	if len(p.change.Expect) > 0 {
@@ -257,7 +258,7 @@ func (x *exchange) attempt(ctx context.Context, p *plan) (Token, error) {
 		if err := x.rebase(conflict.Current); err != nil {
 			return Token{}, fmt.Errorf("%w: %w", errUpdate, err)
 		}
-		*p = st.plan(x.session.now())
+		*p = st.plan()
 		if p.change == nil || call.Err() != nil {
 			return Token{}, errors.Join(err, call.Err())
 		}
@@ -322,7 +323,7 @@ func (x *exchange) storeError(op, id string, err error) error {
 // told notes the event of a successful commit.
 func (x *exchange) told(p plan) {
 	r := p.change.Record
-	st := &x.session.state
+	st := x.session.state
 	switch {
 	case p.step != create:
 	case st.fresh && st.user != "":
@@ -337,19 +338,24 @@ func (x *exchange) told(p plan) {
 	}
 }
 
-func (x *exchange) setCookie(cookie *http.Cookie) {
-	x.cookie = cookie
-	setCookie(x.response.w.Header(), cookie)
+func (x *exchange) setCookie(line string) {
+	x.cookie = line
+	setCookie(x.response.w.Header(), x.manager.config.Name, line)
+}
+
+// removeCookie has the browser drop the cookie.
+func (x *exchange) removeCookie() {
+	x.setCookie(x.manager.config.cookie("", time.Time{}, time.Time{}).String())
 }
 
 // sendCookie puts the session's cookie into the header.
-func (x *exchange) sendCookie() {
-	st, c := &x.session.state, &x.manager.config
-	expires := time.Time{}
-	if st.base.Persistent {
-		expires = st.base.Deadline
+func (x *exchange) sendCookie(value string) {
+	base, c := x.session.state.base, &x.manager.config
+	if base.Persistent {
+		x.setCookie(c.cookie(value, x.session.now(), base.Deadline).String())
+	} else {
+		x.setCookie(c.Name + "=" + value + x.manager.attributes)
 	}
-	x.setCookie(c.cookie(st.token.cookieValue(), x.session.now(), expires))
 	if c.Secure == On && insecure(x.request) {
 		x.manager.warnInsecure(x.context.Context, x.request.Host)
 	}

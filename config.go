@@ -101,6 +101,9 @@ const (
 	maxAttribute        = 1024                 // bytes of an attribute's value that browsers accept (likewise)
 )
 
+// now returns the time by the Manager's clock, to the precision that stores keep.
+func (c *Config) now() time.Time { return c.Clock().Truncate(time.Microsecond) }
+
 // withDefaults returns c with its zero values filled in, and an error that names every fault.
 func (c Config) withDefaults(store Store) (Config, error) {
 	faults := c.faults(store)

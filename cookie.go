@@ -51,19 +51,34 @@ func (c *Config) cookie(value string, now, expires time.Time) *http.Cookie {
 	return cookie
 }
 
-// setCookie puts the cookie in the header in place of one of the same name, so that there is one per response (RFC
-// 6265bis, section 4.1.1), and keeps caches from storing it.
-func setCookie(h http.Header, cookie *http.Cookie) {
-	dropCookie(h, cookie.Name)
-	h.Add("Set-Cookie", cookie.String())
+// attributes returns what follows name and value in the line of a cookie that goes with the browser.
+func (c *Config) attributes() string {
+	line, _ := strings.CutPrefix(c.cookie("value", time.Time{}, time.Time{}).String(), c.Name+"=value")
+	return line
+}
+
+// Headers that are the same for all responses. They have no capacity to spare: who adds to one gets a copy.
+var (
+	noStore    = []string{"no-store"}
+	varyCookie = []string{"Cookie"}
+)
+
+// setCookie puts the line of a cookie in the header in place of one of the same name, so that there is one per response
+// (RFC 6265bis, section 4.1.1), and keeps caches from storing it.
+func setCookie(h http.Header, name, line string) {
+	dropCookie(h, name)
+	h["Set-Cookie"] = append(h["Set-Cookie"], line)
 	if !hasToken(h["Cache-Control"], "no-store") {
-		h.Set("Cache-Control", "no-store")
+		h["Cache-Control"] = noStore
 	}
 }
 
 // dropCookie removes a Set-Cookie of this name from the header, and tells whether there was one.
 func dropCookie(h http.Header, name string) bool {
 	lines := h["Set-Cookie"]
+	if len(lines) == 0 {
+		return false
+	}
 	kept := lines[:0:0]
 	for _, line := range lines {
 		if rest, ok := strings.CutPrefix(line, name); !ok || !strings.HasPrefix(rest, "=") {
@@ -82,8 +97,11 @@ func dropCookie(h http.Header, name string) bool {
 
 // varyByCookie tells caches that the response depends on the cookie.
 func varyByCookie(h http.Header) {
-	if lines := h["Vary"]; !hasToken(lines, "Cookie") && !hasToken(lines, "*") {
-		h.Add("Vary", "Cookie")
+	switch lines := h["Vary"]; {
+	case len(lines) == 0:
+		h["Vary"] = varyCookie
+	case !hasToken(lines, "Cookie") && !hasToken(lines, "*"):
+		h["Vary"] = append(lines, "Cookie")
 	}
 }
 

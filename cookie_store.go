@@ -230,12 +230,12 @@ func (c *CookieStore) unseal(token Token) (*Record, error) {
 	return nil, errBadSeal
 }
 
-// canonical tells whether value is base64url without padding in the only spelling that seal writes: the decoder would
-// take others too, and a session should have one cookie.
+// canonical tells whether value, if the decoder takes it, is in the only spelling that seal writes: the decoder passes
+// over line ends and takes any spare bits, and a session should have one cookie. What is no base64url at all it refuses.
 func canonical(value string) bool {
 	const alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
-	for i := range len(value) {
-		if b := value[i]; (b < 'A' || b > 'Z') && (b < 'a' || b > 'z') && (b < '0' || b > '9') && b != '-' && b != '_' {
+	for _, skipped := range []byte("=\r\n") {
+		if strings.IndexByte(value, skipped) >= 0 {
 			return false
 		}
 	}

@@ -115,7 +115,7 @@ func TestGuarantee10_OneSetCookieAName(t *testing.T) {
 		if c.before != nil {
 			h["Set-Cookie"] = c.before
 		}
-		setCookie(h, mine)
+		setCookie(h, mine.Name, mine.String())
 		require.Equal(t, c.want, h["Set-Cookie"], c.what)
 	}
 	h := http.Header{"Set-Cookie": {"n=1"}}
@@ -137,7 +137,7 @@ func TestGuarantee10_CacheHeaders(t *testing.T) {
 		if c.before != nil {
 			h["Cache-Control"] = c.before
 		}
-		setCookie(h, &http.Cookie{Name: "n", Value: "v"})
+		setCookie(h, "n", "n=v")
 		require.Equal(t, c.want, h["Cache-Control"], "%q", c.before)
 	}
 	for _, c := range []struct{ before, want []string }{

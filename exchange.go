@@ -8,7 +8,6 @@ import (
 	"maps"
 	"net/http"
 	"sync"
-	"time"
 )
 
 // exchange is one request and its response under one Manager: it loads the session, commits it before the first byte,
@@ -22,12 +21,12 @@ type exchange struct {
 	before   http.Header // the header as it was before the handler
 	answered http.Header // and after the answer to a failure: what the handler sets still, trailers included, is undone
 
-	committing sync.Mutex   // one commit at a time
-	present    bool         // the request has a cookie of the session's name, good or bad
-	cookie     *http.Cookie // what the commits so far have put into the header
-	failure    error        // of the commit before the header; guarded by session.mu
-	over       bool         // the handler has returned; guarded by session.mu
-	events     []Event      // not yet delivered; guarded by session.mu
+	committing sync.Mutex // one commit at a time
+	present    bool       // the request has a cookie of the session's name, good or bad
+	over       bool       // the handler has returned; guarded by session.mu
+	cookie     string     // the Set-Cookie line that the commits so far have put into the header
+	failure    error      // of the commit before the header; guarded by session.mu
+	events     []Event    // not yet delivered; guarded by session.mu
 }
 
 func newExchange(m *Manager, w http.ResponseWriter, r *http.Request) *exchange {
@@ -35,7 +34,7 @@ func newExchange(m *Manager, w http.ResponseWriter, r *http.Request) *exchange {
 	x.context = requestContext{r.Context(), m, &x.session}
 	x.request = r.WithContext(&x.context)
 	x.session.keeper = x
-	x.session.state.config = &m.config
+	x.session.config = &m.config
 	x.response.w, x.response.gate = w, x
 	if h := w.Header(); len(h) > 0 {
 		x.before = h.Clone()
@@ -72,9 +71,11 @@ func putBack(h, before http.Header) {
 // beforeHeader implements gate.
 func (x *exchange) beforeHeader() error {
 	err := x.commit(x.request.Context(), true)
-	x.session.mu.Lock()
-	defer x.session.mu.Unlock()
-	x.failure = err
+	if err != nil {
+		x.session.mu.Lock()
+		x.failure = err
+		x.session.mu.Unlock()
+	}
 	return err
 }
 
@@ -84,9 +85,9 @@ var errHijackCookie = errors.New("session: the connection can't be taken over wi
 // beforeHijack implements gate.
 func (x *exchange) beforeHijack(headerSent bool) error {
 	x.session.mu.Lock()
-	unsent := !headerSent && x.cookie != nil
-	if x.session.loaded && x.session.loadErr == nil && x.session.encodeErr == nil {
-		unsent = unsent || x.session.state.plan(x.session.now()).cookie
+	unsent := !headerSent && x.cookie != ""
+	if x.session.state != nil && x.session.loadErr == nil && x.session.encodeErr == nil {
+		unsent = unsent || x.session.state.plan().cookie
 	}
 	x.session.mu.Unlock()
 	if unsent {
@@ -110,8 +111,8 @@ func (x *exchange) answer(err error) {
 	}
 	varyByCookie(h)
 	x.session.mu.Lock()
-	if x.cookie != nil && !x.session.state.lapsed {
-		setCookie(h, x.cookie) // what Save did before the failure is done, and without its cookie the session would be lost
+	if x.cookie != "" && !x.session.state.lapsed {
+		setCookie(h, x.manager.config.Name, x.cookie) // what Save did before the failure is done, and without its cookie the session would be lost
 	}
 	x.session.mu.Unlock()
 	x.manager.config.ErrorHandler(x.response.w, x.request, err)
@@ -135,13 +136,13 @@ func (x *exchange) commitLate() {
 // abandon is what a panic leaves to do: values are not saved, but a logout is done.
 func (x *exchange) abandon() {
 	x.session.mu.Lock()
-	destroy := x.session.state.destroy
+	destroy := x.session.state != nil && x.session.state.destroy
 	x.session.mu.Unlock()
 	if !destroy {
 		return
 	}
 	if x.endDestroyed() == nil && !x.response.begun.Load() {
-		x.setCookie(x.manager.config.cookie("", x.session.now(), time.Time{}))
+		x.removeCookie()
 	}
 }
 
@@ -151,9 +152,9 @@ func (x *exchange) endDestroyed() error {
 	defer x.committing.Unlock()
 	x.session.mu.Lock()
 	defer x.session.mu.Unlock()
-	st := &x.session.state
+	st := x.session.state
 	var failed *StoreError
-	if !st.destroy || st.base == nil || errors.As(x.response.failed, &failed) {
+	if st == nil || !st.destroy || st.base == nil || errors.As(x.response.failed, &failed) {
 		return nil // nothing to end, or the store has just been asked
 	}
 	if err := x.deleteBase(x.request.Context()); err != nil {
@@ -181,9 +182,9 @@ func (x *exchange) report(key string, err error) {
 
 // event notes what happened to the session as it is; notify delivers it.
 func (x *exchange) event(kind EventKind, reason string, err error) {
-	r := x.session.state.base
-	if r == nil {
-		r = &Record{}
+	r := &Record{}
+	if st := x.session.state; st != nil && st.base != nil {
+		r = st.base
 	}
 	x.eventFor(kind, r.ID, r.User, reason, err)
 }

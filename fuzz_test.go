@@ -140,7 +140,7 @@ func useRecord(r *Record) {
 	}
 	s.Flashes()
 	s.ExpiresAt()
-	_ = s.state.plan(r.Used)
+	_ = s.state.plan()
 }
 
 // FuzzRedisRecord: a hash in Redis, fields and values in turn with NUL between them, is a session of the id that was

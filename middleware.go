@@ -10,10 +10,11 @@ import (
 
 // Manager puts sessions into requests. It is made by New and safe for use by several goroutines.
 type Manager struct {
-	store  Store
-	config Config
-	queue  queue
-	warned sync.Once
+	store      Store
+	config     Config
+	attributes string // of the cookie, as long as it goes with the browser
+	queue      queue
+	warned     sync.Once
 }
 
 // New returns a Manager that keeps sessions in store, or an error that names every fault of the configuration.
@@ -30,7 +31,7 @@ func New(store Store, cfg Config) (*Manager, error) {
 	if config.ErrorHandler == nil {
 		config.ErrorHandler = answerError
 	}
-	return &Manager{store: store, config: config}, nil
+	return &Manager{store: store, config: config, attributes: config.attributes()}, nil
 }
 
 // answerError is the default ErrorHandler.
@@ -121,7 +122,7 @@ func NewContext(ctx context.Context, s *Session) context.Context {
 // Detached returns a Session that reads like the one stored as record, and is kept by nobody. It is for tests of
 // handlers, with NewContext; package sessiontest makes such sessions of a user and values.
 func Detached(record *Record) *Session {
-	return &Session{loaded: true, state: state{config: defaultConfig(), base: record}}
+	return newSession(defaultConfig(), &state{base: record})
 }
 
 func (m *Manager) log(ctx context.Context, level slog.Level, message string, args ...any) {

@@ -26,7 +26,7 @@ type plan struct {
 }
 
 // plan decides what has to be done for the changes made so far. It changes nothing but the id for a new session.
-func (st *state) plan(now time.Time) plan {
+func (st *state) plan() plan {
 	switch {
 	case st.fresh && !st.holds():
 		return plan{step: end, cookie: true}
@@ -38,11 +38,13 @@ func (st *state) plan(now time.Time) plan {
 	case st.base == nil && !st.holds():
 		return plan{}
 	case st.base == nil || st.fresh || st.regenerate:
-		return plan{step: create, sets: true, cookie: true, change: st.creation(now)}
+		return plan{step: create, sets: true, cookie: true, change: st.creation(st.config.now())}
 	case st.changed():
-		return plan{step: write, sets: st.sets(), cookie: st.cookieChanges(), change: st.change(now)}
-	case st.touchDue(now):
-		return plan{step: touch, change: st.change(now)}
+		return plan{step: write, sets: st.sets(), cookie: st.cookieChanges(), change: st.change(st.config.now())}
+	case st.mayTouch():
+		if now := st.config.now(); st.touchDue(now) {
+			return plan{step: touch, change: st.change(now)}
+		}
 	}
 	return plan{}
 }

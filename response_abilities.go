@@ -13,12 +13,34 @@ const (
 	canWriteString
 )
 
-// abilities tells what the writers below can do.
+// abilities tells what the writers below can do, down the chain of Unwrap, as http.ResponseController looks for it.
 func abilities(w http.ResponseWriter) (mask int) {
-	for ability, can := range [...]bool{has[http.Flusher](w), has[http.Hijacker](w), has[http.Pusher](w), has[io.ReaderFrom](w), has[io.StringWriter](w)} {
-		if can {
-			mask |= 1 << ability
+	for {
+		mask |= own(w)
+		wrapper, ok := w.(interface{ Unwrap() http.ResponseWriter })
+		if !ok {
+			return mask
 		}
+		w = wrapper.Unwrap()
+	}
+}
+
+// own tells what this writer itself can do.
+func own(w http.ResponseWriter) (mask int) {
+	if _, can := w.(http.Flusher); can {
+		mask |= canFlush
+	}
+	if _, can := w.(http.Hijacker); can {
+		mask |= canHijack
+	}
+	if _, can := w.(http.Pusher); can {
+		mask |= canPush
+	}
+	if _, can := w.(io.ReaderFrom); can {
+		mask |= canReadFrom
+	}
+	if _, can := w.(io.StringWriter); can {
+		mask |= canWriteString
 	}
 	return mask
 }

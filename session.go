@@ -34,11 +34,11 @@ import (
 // The zero Session works and is kept by nobody: use it with NewContext to test a handler. All methods are safe for use
 // by several goroutines.
 type Session struct {
-	keeper keeper // nil for the zero Session
+	keeper keeper  // nil for the zero Session
+	config *Config // nil for the zero Session until it is used
 
-	mu     sync.Mutex
-	loaded bool
-	state  state
+	mu    sync.Mutex
+	state *state // nil until loaded: a request that does not use its session has no need of one
 
 	loadErr, encodeErr, decodeErr error
 }
@@ -64,19 +64,33 @@ var defaultConfig = sync.OnceValue(func() *Config {
 	return &config
 })
 
+// newSession returns a loaded session that is kept by nobody.
+func newSession(config *Config, st *state) *Session {
+	st.config = config
+	return &Session{config: config, state: st}
+}
+
 // open locks and loads the session.
 func (s *Session) open() *state {
 	s.mu.Lock()
-	if s.loaded {
-		return &s.state
+	if s.state != nil {
+		return s.state
 	}
-	s.loaded = true
-	if s.keeper == nil {
-		s.state.config = defaultConfig()
-		return &s.state
+	if s.config == nil {
+		s.config = defaultConfig()
 	}
-	s.loadErr = s.keeper.load(&s.state)
-	return &s.state
+	s.state = &state{config: s.config}
+	if s.keeper != nil {
+		s.loadErr = s.keeper.load(s.state)
+	}
+	return s.state
+}
+
+// used tells whether a method has loaded the session.
+func (s *Session) used() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.state != nil
 }
 
 // close unlocks the session and lets out the events that came up meanwhile.
@@ -100,8 +114,8 @@ func (s *Session) change(op string, f func(*state)) {
 	}
 }
 
-// now returns the time by the Manager's clock, to the precision that stores keep. The session must be loaded.
-func (s *Session) now() time.Time { return s.state.config.Clock().Truncate(time.Microsecond) }
+// now returns the time by the Manager's clock. The zero Session must be loaded.
+func (s *Session) now() time.Time { return s.config.now() }
 
 // Get reads the value of key into dst, a pointer, and tells whether there was one. It leaves dst alone if there is
 // none, or if the value does not fit, which Err then tells. A number read into an any becomes a json.Number.
@@ -422,7 +436,7 @@ func (s *Session) handle() string {
 		return "session"
 	}
 	defer s.mu.Unlock()
-	if !s.loaded {
+	if s.state == nil {
 		return "session"
 	}
 	return "session " + s.state.id()

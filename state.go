@@ -288,9 +288,12 @@ func (l *limits) resolve(c *Config, created time.Time) (idle time.Duration, dead
 // touchFraction is how many touches make an idle timeout: a session that is used all the time is written so often.
 const touchFraction = 20
 
+// mayTouch tells whether there is a use to note at any time.
+func (st *state) mayTouch() bool { return !st.spent && (st.base.Stale || st.base.Idle > 0) }
+
+// touchDue tells whether the use is to be noted now.
 func (st *state) touchDue(now time.Time) bool {
-	r := st.base
-	return !st.spent && (r.Stale || r.Idle > 0 && now.Sub(r.Used) >= r.Idle/touchFraction)
+	return st.base.Stale || now.Sub(st.base.Used) >= st.base.Idle/touchFraction
 }
 
 func randomText(bytes int) string {

@@ -83,7 +83,7 @@ func (m *Manager) withStored(ctx context.Context, ids []string) []string {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.state.base == nil || !s.state.regenerate || !slices.Contains(ids, s.state.issued.ID()) {
+	if s.state == nil || s.state.base == nil || !s.state.regenerate || !slices.Contains(ids, s.state.issued.ID()) {
 		return ids
 	}
 	return append(slices.Clone(ids), s.state.base.ID)
