@@ -1,8 +1,11 @@
 package session
 
 import (
+	"bytes"
+	"context"
 	"errors"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -39,41 +42,141 @@ func (n NearCache) open(o *redis.Options, prefix string) *nearCache {
 	if n == (NearCache{}) {
 		return nil
 	}
-	cache := &nearCache{prefix: prefix, LocalCache: redis.NewLocalCache(redis.CacheConfig{MaxEntries: n.MaxEntries, MaxStaleness: n.MaxStaleness})}
+	cache := &nearCache{
+		LocalCache: redis.NewLocalCache(redis.CacheConfig{MaxEntries: n.MaxEntries, MaxStaleness: n.MaxStaleness}),
+		prefix:     prefix,
+		read:       make(map[string]readReply),
+		most:       n.MaxEntries,
+	}
 	o.Protocol = 3
 	o.ClientSideCache = cache
 	return cache
 }
 
-// nearCache is the client's cache, with a way to evict what this process wrote. Evicting also voids a read that is under
-// way, so that what it brings can't be the old value.
+// nearCache is the client's cache, with a way to evict what this process wrote, and the records that its replies were
+// read as. Evicting also voids a read that is under way, so that what it brings can't be the old value.
+//
+// Whether there is a reply, and which, the client's cache alone decides; a record kept here only saves reading the same
+// reply again.
 type nearCache struct {
 	*redis.LocalCache
-	namespace atomic.Pointer[string] // what the client puts in front of keys, seen when it first caches one
-	prefix    string
+	prefix string
+	naming atomic.Pointer[cacheNaming] // seen when the client first caches a session
+
+	mu   sync.RWMutex
+	read map[string]readReply // by session id
+	most int                  // entries of read
+}
+
+// readReply is a reply and the record that it is.
+type readReply struct {
+	reply  []byte
+	record *Record
+}
+
+// cacheNaming is how the client names things in its cache, which is not documented: if it is not as expected, records are
+// not kept, and nothing else changes.
+type cacheNaming struct {
+	namespace     string // in front of keys
+	before, after string // around the key, in the name of a reply
 }
 
 // Reserve implements redis.Cache.
 func (c *nearCache) Reserve(cacheKey string, redisKeys []string) (uint64, bool) {
-	if c.namespace.Load() == nil && len(redisKeys) == 1 {
-		if namespace, _, found := strings.Cut(redisKeys[0], c.prefix); found {
-			c.namespace.Store(&namespace)
+	if c.naming.Load() == nil && len(redisKeys) == 1 {
+		if namespace, id, found := strings.Cut(redisKeys[0], c.prefix); found {
+			before, after, _ := strings.Cut(cacheKey, c.prefix+id)
+			c.naming.Store(&cacheNaming{namespace, before, after})
 		}
 	}
 	return c.LocalCache.Reserve(cacheKey, redisKeys)
 }
 
+// Get implements redis.Cache.
+func (c *nearCache) Get(ctx context.Context, cacheKey string) ([]byte, bool) {
+	reply, ok := c.LocalCache.Get(ctx, cacheKey)
+	if asked, is := ctx.Value(cacheReadKey{}).(*cacheRead); is && ok {
+		asked.reply = reply
+	}
+	return reply, ok
+}
+
+// cacheRead is the context of one read, in which it shows which reply of the cache it was answered with, if any.
+type cacheRead struct {
+	context.Context
+	reply []byte
+}
+
+type cacheReadKey struct{}
+
+// Value implements context.Context.
+func (r *cacheRead) Value(key any) any {
+	if _, ok := key.(cacheReadKey); ok {
+		return r
+	}
+	return r.Context.Value(key)
+}
+
+// load returns the session by way of the cache. Fetch asks the client for it.
+func (c *nearCache) load(ctx context.Context, id string, fetch func(context.Context, string) (*Record, error)) (*Record, error) {
+	if r := c.known(ctx, id); r != nil {
+		return r, nil
+	}
+	asked := &cacheRead{Context: ctx}
+	r, err := fetch(asked, id)
+	if err == nil && asked.reply != nil {
+		c.remember(id, readReply{asked.reply, r})
+	}
+	return r, err
+}
+
+// known returns the record of the reply in the cache, or nil if there is none or it has not been read yet.
+func (c *nearCache) known(ctx context.Context, id string) *Record {
+	c.mu.RLock()
+	known, ok := c.read[id]
+	c.mu.RUnlock()
+	if !ok {
+		return nil
+	}
+	naming := c.naming.Load()
+	reply, ok := c.LocalCache.Get(ctx, naming.before+c.prefix+id+naming.after)
+	if !ok || !bytes.Equal(reply, known.reply) {
+		return nil
+	}
+	return known.record
+}
+
+// remember keeps a record, in place of any other if there is no more room.
+func (c *nearCache) remember(id string, read readReply) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if _, ok := c.read[id]; !ok && len(c.read) >= c.most {
+		for other := range c.read {
+			delete(c.read, other)
+			break
+		}
+	}
+	c.read[id] = read
+}
+
 // wrote drops the sessions from the cache. It is called when a change has been answered, whatever the answer.
 func (c *nearCache) wrote(ids ...string) {
-	namespace := c.namespace.Load()
-	if namespace == nil {
+	naming := c.naming.Load()
+	if naming == nil {
 		return // nothing was ever cached
 	}
 	for _, id := range ids {
 		if id != "" {
-			c.DeleteByRedisKey(*namespace + c.prefix + id)
+			c.DeleteByRedisKey(naming.namespace + c.prefix + id)
+			c.forget(id)
 		}
 	}
+}
+
+func (c *nearCache) forget(id string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.read, id)
 }
 
 var _ redis.Cache = (*nearCache)(nil)

@@ -29,6 +29,9 @@ const (
 // redis.ParseURL takes: redis://user:password@host:6379/0, rediss:// for TLS, unix://. With the parameter addr for
 // further nodes it is a cluster (redis.ParseClusterURL), and with master_name the sentinels of a master
 // (redis.ParseFailoverURL). It asks the server for a sign of life, within the context's time.
+//
+// On one server, sentinels included, what requests ask at the same time goes there together, which costs both sides a
+// fraction; each request still waits no longer than its own time.
 func OpenRedisStore(ctx context.Context, url string, opts RedisOptions) (*RedisStore, error) {
 	client, cache, err := openRedis(url, opts)
 	if err != nil {
@@ -41,6 +44,11 @@ func OpenRedisStore(ctx context.Context, url string, opts RedisOptions) (*RedisS
 	}
 	if err := client.Ping(ctx).Err(); err != nil {
 		return nil, errors.Join(fmt.Errorf("session: Redis does not answer: %w", err), client.Close())
+	}
+	if s.standalone() {
+		if s.batches, err = newBatcher(client); err != nil {
+			return nil, errors.Join(fmt.Errorf("session: batches of Redis commands: %w", err), client.Close())
+		}
 	}
 	return s, nil
 }

@@ -23,6 +23,7 @@ type RedisStore struct {
 	client  redis.UniversalClient
 	options RedisOptions
 	owned   bool // the store opened the client
+	batches *batcher
 	cache   *nearCache
 }
 
@@ -106,18 +107,34 @@ func (s *RedisStore) Load(ctx context.Context, token Token) (*Record, error) {
 	if id == "" {
 		return nil, ErrNotFound
 	}
-	fields, err := s.client.HGetAll(ctx, s.key(id)).Result() // the one command that a near cache answers
+	r, err := s.record(ctx, id)
+	if err == nil {
+		err = r.Live(Now(ctx))
+	}
 	if err != nil {
 		return nil, s.failed(err)
 	}
-	r, err := readRecord(id, fields)
-	if err != nil {
-		return nil, err
-	}
-	if err := r.Live(Now(ctx)); err != nil {
-		return nil, err
-	}
 	return r, nil
+}
+
+// record returns the session as it is stored, or in the near cache.
+func (s *RedisStore) record(ctx context.Context, id string) (*Record, error) {
+	switch {
+	case s.cache != nil:
+		return s.cache.load(ctx, id, func(ctx context.Context, id string) (*Record, error) { return s.fetch(ctx, s.client.Process, id) })
+	case s.batches != nil:
+		return s.fetch(ctx, s.batches.process, id) // which a near cache would not answer
+	}
+	return s.fetch(ctx, s.client.Process, id)
+}
+
+// fetch reads the session with one command.
+func (s *RedisStore) fetch(ctx context.Context, process func(context.Context, redis.Cmder) error, id string) (*Record, error) {
+	all := redis.NewMapStringStringCmd(ctx, "hgetall", s.key(id))
+	if err := process(ctx, all); err != nil {
+		return nil, err
+	}
+	return readRecord(id, all.Val())
 }
 
 // Save implements Store.
@@ -270,7 +287,7 @@ var errNotReplicated = errors.New("session: the change has not reached RedisOpti
 // run runs a script, and waits for the replicas if it is to.
 func (s *RedisStore) run(ctx context.Context, script *redis.Script, keys []string, args ...any) (any, error) {
 	if s.options.WaitReplicas == 0 {
-		return script.Run(ctx, s.client, keys, args...).Result()
+		return s.runUnawaited(ctx, script, keys, args...)
 	}
 	conn, err := s.connection(ctx, keys[0])
 	if err != nil {
@@ -292,6 +309,25 @@ func (s *RedisStore) run(ctx context.Context, script *redis.Script, keys []strin
 		return nil, fmt.Errorf("%w: %d of %d", errNotReplicated, n, s.options.WaitReplicas)
 	}
 	return reply, nil
+}
+
+func (s *RedisStore) runUnawaited(ctx context.Context, script *redis.Script, keys []string, args ...any) (any, error) {
+	if s.batches == nil {
+		return script.Run(ctx, s.client, keys, args...).Result()
+	}
+	all := append(make([]any, 0, 3+len(keys)+len(args)), "evalsha", script.Hash(), len(keys))
+	for _, key := range keys {
+		all = append(all, key)
+	}
+	cmd := redis.NewCmd(ctx, append(all, args...)...)
+	err := s.batches.process(ctx, cmd)
+	switch {
+	case err == nil:
+		return cmd.Val(), nil
+	case redis.HasErrorPrefix(err, "NOSCRIPT"):
+		return script.Eval(ctx, s.client, keys, args...).Result()
+	}
+	return nil, err
 }
 
 // connection returns one connection to the master that has key: WAIT waits for what its own connection wrote.

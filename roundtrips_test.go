@@ -187,6 +187,40 @@ func TestCost_RoundTrips_NearCache(t *testing.T) {
 	require.NotContains(t, server.MustDo("INFO", "commandstats"), "hgetall")
 }
 
+// The near cache has replies; the session that one stands for is made of it once, and again when there is another.
+func TestCost_NearCacheReadsAReplyOnce(t *testing.T) {
+	server := redistest.Start(t)
+	near := redisStore(t, server, session.RedisOptions{NearCache: session.NearCache{MaxEntries: 1, MaxStaleness: time.Hour}})
+	manager := newSite(t, near, costConfig)
+	v := manager.visitor()
+	v.must(func(s *session.Session) { s.Set("a", 1) })
+	var token session.Token
+	v.must(func(s *session.Session) { token = session.NewToken(s.ID(), "") })
+	ctx := session.WithClock(t.Context(), manager.clock.Now)
+	load := func() *session.Record {
+		r, err := near.Load(ctx, token)
+		require.NoError(t, err)
+		return r
+	}
+	settled := func() (r *session.Record) { // once what the server says of the last write has arrived
+		require.Eventually(t, func() bool { r = load(); return r == load() }, time.Minute, time.Millisecond)
+		return r
+	}
+	first := settled()
+	require.Equal(t, "1", string(first.Values["a"]))
+
+	v.must(func(s *session.Session) { s.Set("a", 2) })
+	second := settled()
+	require.Equal(t, "2", string(second.Values["a"]))
+
+	other := manager.visitor()
+	other.must(func(s *session.Session) { s.Set("a", 3) })
+	require.Eventually(t, func() bool { // there is room for one, and this takes its place
+		require.Equal(t, 3, read[int](other, "a"))
+		return load() != second
+	}, time.Minute, time.Millisecond)
+}
+
 // A write sends what changed, however much there is; a touch sends no values; and what a session keeps to recognise
 // changes sent twice does not grow with the changes.
 func TestCost_BytesOnTheWire(t *testing.T) {
