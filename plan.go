@@ -63,7 +63,7 @@ func (st *state) change(now time.Time) *Change {
 	}
 	r.Values, r.Flashes = st.values(), st.flashes()
 	c := &Change{
-		Operation: randomText(8), Record: &r, Cleared: st.cleared, Keep: st.keep, Attributes: st.attributed(),
+		Operation: randomText(operationSize), Record: &r, Cleared: st.cleared, Keep: st.keep, Attributes: st.attributed(),
 		FlashesTaken: st.taken, Base: st.base,
 	}
 	for id := range st.added {

@@ -55,6 +55,12 @@ const (
 // arguments are what a script gets: numbers, texts, and lists with their length in front.
 type arguments []any
 
+// newArguments returns an empty list with room for what a script gets for the change.
+func newArguments(c *Change) arguments {
+	const fixed = 32 // the most that any has besides: numbers, lengths of lists, and fields of the session itself
+	return make(arguments, 0, fixed+len(c.Keep)+len(c.Deleted)+len(c.FlashesTaken)+2*len(c.Set)+2*len(c.FlashesAdded)+3*len(c.Expect))
+}
+
 func (a *arguments) add(items ...any) { *a = append(*a, items...) }
 
 // change adds what a change keeps, deletes, sets (after the pairs given) and expects.

@@ -166,7 +166,7 @@ func (s *RedisStore) write(ctx context.Context, c *Change, now time.Time) error 
 			return err
 		}
 	}
-	var a arguments
+	a := newArguments(c)
 	a.add(micros(now), operation(c), operationAge.Microseconds(), operationMax, micros(c.Record.Used), touchFraction)
 	if c.Attributes {
 		a.add(flag(c.Cleared), micros(c.Record.Deadline))
@@ -219,7 +219,7 @@ func (s *RedisStore) evicted(ids []any) {
 
 // creation returns the arguments of the script that creates.
 func (s *RedisStore) creation(c *Change, now time.Time) []any {
-	var a arguments
+	a := newArguments(c)
 	a.add(micros(now), c.Operation, operationAge.Microseconds(), operationMax, flag(c.Fresh))
 	a.add(flag(c.Cleared), micros(c.Record.Deadline), c.Record.ID, c.Replaces())
 	a.add(tombstoneAge.Milliseconds(), c.MaxPerUser, s.options.Prefix, micros(c.Record.Issued))

@@ -146,9 +146,10 @@ type Operation struct {
 }
 
 const (
-	tombstoneAge = time.Minute      // how long an ended id is told from an unknown one
-	operationAge = 10 * time.Second // how long a change sent twice is recognised; longer than any client resends
-	operationMax = 32               // and among how many later ones: Updates of a session queue, so there are few
+	tombstoneAge  = time.Minute      // how long an ended id is told from an unknown one
+	operationAge  = 10 * time.Second // how long a change sent twice is recognised; longer than any client resends
+	operationSize = 6                // bytes of randomness in a change's mark, which has to differ from those of the same session's latest ones
+	operationMax  = 32               // and among how many later ones: Updates of a session queue, so there are few
 )
 
 // Tombstone returns what takes the place of the session id when it ends: for a minute it tells a late request from one

@@ -17,16 +17,16 @@ local function made(o, op)
   return op ~= '' and o and string.find(o, ' ' .. op .. '@', 1, true) ~= nil
 end
 
--- noted returns o with op added, without those from before since, and about as many as a session keeps: one takes 29
--- bytes. The oldest is in front.
+-- noted returns o with op added, without those from before since, and about as many as a session keeps: one takes 20
+-- bytes, as all of it goes over the wire with each read. Times are in seconds here. The oldest is in front.
 local function noted(o, op, now, since, most)
   o = o or ''
   local _, stop, at = string.find(o, '^ [^@]*@(%d+)')
-  while stop and (#o >= most * 29 or tonumber(at) <= since) do
+  while stop and (#o >= most * 20 or tonumber(at) * 1000000 <= since) do
     o = string.sub(o, stop + 1)
     _, stop, at = string.find(o, '^ [^@]*@(%d+)')
   end
-  return o .. ' ' .. op .. '@' .. string.format('%.0f', now)
+  return o .. ' ' .. op .. '@' .. string.format('%d', now / 1000000)
 end
 
 -- bury leaves a tombstone.
