@@ -189,6 +189,22 @@ func TestRevocations_RedisDetails(t *testing.T) {
 	require.False(t, errors.Is(err, session.ErrNotFound))
 }
 
+// How the client names what it caches has the user's name in front, which may look like a key.
+func TestRedis_NearCacheOfAUserNamedLikeAKey(t *testing.T) {
+	server := redistest.Start(t)
+	server.MustDo("ACL", "SETUSER", "session:app", "on", ">secret", "~*", "&*", "+@all")
+	near := session.RedisOptions{NearCache: session.NearCache{MaxEntries: 10, MaxStaleness: time.Hour}}
+	store, err := session.OpenRedisStore(t.Context(), "redis://session%3Aapp:secret@"+server.Addr+"/0", near)
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, store.Close()) })
+	v := newSite(t, store, session.Config{}).visitor()
+	v.signIn("ada")
+	for i := range 500 {
+		v.must(func(s *session.Session) { s.Set("k", i) })
+		require.Equal(t, i, read[int](v, "k"))
+	}
+}
+
 // A process whose first call is a write has nothing in its near cache to drop, and then reads what it wrote.
 func TestRedis_NearCacheWritesFirst(t *testing.T) {
 	near := session.NearCache{MaxEntries: 10, MaxStaleness: time.Hour}

@@ -42,15 +42,19 @@ func (n NearCache) open(o *redis.Options, prefix string) *nearCache {
 	if n == (NearCache{}) {
 		return nil
 	}
-	cache := &nearCache{
+	cache := n.newCache(prefix)
+	o.Protocol = 3
+	o.ClientSideCache = cache
+	return cache
+}
+
+func (n NearCache) newCache(prefix string) *nearCache {
+	return &nearCache{
 		LocalCache: redis.NewLocalCache(redis.CacheConfig{MaxEntries: n.MaxEntries, MaxStaleness: n.MaxStaleness}),
 		prefix:     prefix,
 		read:       make(map[string]readReply),
 		most:       n.MaxEntries,
 	}
-	o.Protocol = 3
-	o.ClientSideCache = cache
-	return cache
 }
 
 // nearCache is the client's cache, with a way to evict what this process wrote, and the records that its replies were
@@ -74,20 +78,32 @@ type readReply struct {
 	record *Record
 }
 
-// cacheNaming is how the client names things in its cache, which is not documented: if it is not as expected, records are
-// not kept, and nothing else changes.
+// cacheNaming is how the client names things in its cache, which is not documented: if it is not as expected, no records
+// are kept, and each write drops the whole cache.
 type cacheNaming struct {
 	namespace     string // in front of keys
 	before, after string // around the key, in the name of a reply
 }
 
+// newCacheNaming finds out how the client names things: the name of a reply and that of its key begin with the same
+// namespace. It returns nil if they are not as expected.
+func newCacheNaming(cacheKey, redisKey, prefix string) *cacheNaming {
+	common := 0
+	for common < min(len(cacheKey), len(redisKey)) && cacheKey[common] == redisKey[common] {
+		common++
+	}
+	namespace, key := redisKey[:common], redisKey[common:]
+	before, after, found := strings.Cut(cacheKey[common:], key)
+	if !found || !strings.HasPrefix(key, prefix) {
+		return nil
+	}
+	return &cacheNaming{namespace, namespace + before, after}
+}
+
 // Reserve implements redis.Cache.
 func (c *nearCache) Reserve(cacheKey string, redisKeys []string) (uint64, bool) {
 	if c.naming.Load() == nil && len(redisKeys) == 1 {
-		if namespace, id, found := strings.Cut(redisKeys[0], c.prefix); found {
-			before, after, _ := strings.Cut(cacheKey, c.prefix+id)
-			c.naming.Store(&cacheNaming{namespace, before, after})
-		}
+		c.naming.Store(newCacheNaming(cacheKey, redisKeys[0], c.prefix))
 	}
 	return c.LocalCache.Reserve(cacheKey, redisKeys)
 }
@@ -124,7 +140,7 @@ func (c *nearCache) load(ctx context.Context, id string, fetch func(context.Cont
 	}
 	asked := &cacheRead{Context: ctx}
 	r, err := fetch(asked, id)
-	if err == nil && asked.reply != nil {
+	if err == nil && asked.reply != nil && c.naming.Load() != nil {
 		c.remember(id, readReply{asked.reply, r})
 	}
 	return r, err
@@ -138,7 +154,7 @@ func (c *nearCache) known(ctx context.Context, id string) *Record {
 	if !ok {
 		return nil
 	}
-	naming := c.naming.Load()
+	naming := c.naming.Load() // there is one: nothing is remembered before something is cached, nor if names are not as expected
 	reply, ok := c.LocalCache.Get(ctx, naming.before+c.prefix+id+naming.after)
 	if !ok || !bytes.Equal(reply, known.reply) {
 		return nil
@@ -162,8 +178,9 @@ func (c *nearCache) remember(id string, read readReply) {
 // wrote drops the sessions from the cache. It is called when a change has been answered, whatever the answer.
 func (c *nearCache) wrote(ids ...string) {
 	naming := c.naming.Load()
-	if naming == nil {
-		return // nothing was ever cached
+	if naming == nil { // nothing has been cached yet, or it can't be told what it is called
+		c.Flush()
+		return
 	}
 	for _, id := range ids {
 		if id != "" {
