@@ -3,6 +3,7 @@ package session
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -13,8 +14,14 @@ type storeContext struct {
 	clock    func() time.Time
 	deadline time.Time
 
-	start  sync.Once
-	timed  context.Context
+	start sync.Once
+	timer atomic.Pointer[timer]
+}
+
+// timer is a context with a deadline. Once there is one, Done and Err are its own, so that they agree: a context that is
+// derived from one whose Done is closed while its Err is nil panics.
+type timer struct {
+	context.Context
 	cancel context.CancelFunc
 }
 
@@ -30,24 +37,32 @@ func (m *Manager) storeContext(ctx context.Context, timeout time.Duration) *stor
 func (c *storeContext) Deadline() (time.Time, bool) { return c.deadline, true }
 
 func (c *storeContext) Done() <-chan struct{} {
-	c.start.Do(func() { c.timed, c.cancel = context.WithDeadline(c.Context, c.deadline) })
-	return c.timed.Done()
+	c.start.Do(func() {
+		ctx, cancel := context.WithDeadline(c.Context, c.deadline)
+		c.timer.Store(&timer{ctx, cancel})
+	})
+	if t := c.timer.Load(); t != nil {
+		return t.Done()
+	}
+	return c.Context.Done() // released, and nobody had waited
 }
 
 func (c *storeContext) Err() error {
-	if err := c.Context.Err(); err != nil {
-		return err
+	if c.timer.Load() == nil && c.Context.Err() == nil && !time.Now().Before(c.deadline) {
+		c.Done()
 	}
-	if !time.Now().Before(c.deadline) {
-		<-c.Done() // so that Done and Err agree
-		return context.DeadlineExceeded
+	if t := c.timer.Load(); t != nil {
+		return t.Err()
 	}
-	return nil
+	return c.Context.Err()
 }
 
+// release ends the call: whatever was derived from the context ends too.
 func (c *storeContext) release() {
-	c.start.Do(func() { c.timed, c.cancel = c.Context, func() {} })
-	c.cancel()
+	c.start.Do(func() {})
+	if t := c.timer.Load(); t != nil {
+		t.cancel()
+	}
 }
 
 type nowKey struct{}
