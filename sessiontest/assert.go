@@ -54,11 +54,11 @@ func Value[T any](tb testing.TB, s Reader, key session.Key[T], want T) {
 	}
 }
 
-// NoValue fails the test if the session has something under key.
-func NoValue(tb testing.TB, s Reader, key string) {
+// NoValue fails the test if the session has something under key, which is a session.Key or a string.
+func NoValue[K ~string](tb testing.TB, s Reader, key K) {
 	tb.Helper()
 	var got any
-	if s.Get(key, &got) {
+	if s.Get(string(key), &got) {
 		tb.Errorf("the session should have nothing under %q, and has %#v", key, got)
 	}
 }

@@ -123,7 +123,7 @@ func TestTransaction_OnAnyStore(t *testing.T) {
 					t.Error(err)
 				}
 			})
-			do(func(s *session.Session) { sessiontest.Anonymous(t, s); sessiontest.NoValue(t, s, "cart") })
+			do(func(s *session.Session) { sessiontest.Anonymous(t, s); sessiontest.NoValue(t, s, cart) })
 		})
 	}
 }
