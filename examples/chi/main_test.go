@@ -1,9 +1,7 @@
 package main
 
 import (
-	"io"
 	"net/http"
-	"net/http/cookiejar"
 	"net/http/httptest"
 	"sync"
 	"testing"
@@ -12,38 +10,45 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/doorman-go/session"
+	"github.com/doorman-go/session/sessiontest"
 )
 
-func TestVisits(t *testing.T) {
-	sessions, err := session.New(session.NewMemoryStore(), session.Config{})
-	require.NoError(t, err)
-	server := httptest.NewTLSServer(routes(sessions))
-	defer server.Close()
-	client := server.Client()
-	client.Jar, err = cookiejar.New(nil)
-	require.NoError(t, err)
+func TestCount(t *testing.T) {
+	r, s := sessiontest.NewRequest(http.MethodGet, "/", nil, sessiontest.Seed{Values: sessiontest.Values{"visits": 2}})
+	w := httptest.NewRecorder()
+	count(w, r)
+	assert.Equal(t, "Visits: 3\n", w.Body.String())
+	sessiontest.Value(t, s, visits, 3)
+}
 
-	read := func(response *http.Response, err error) string {
-		require.NoError(t, err)
-		defer func() { _ = response.Body.Close() }()
-		assert.Equal(t, http.StatusOK, response.StatusCode)
-		body, err := io.ReadAll(response.Body)
-		require.NoError(t, err)
-		return string(body)
+func TestForget(t *testing.T) {
+	r, s := sessiontest.NewRequest(http.MethodPost, "/forget", nil, sessiontest.Seed{Values: sessiontest.Values{"visits": 2}})
+	forget(httptest.NewRecorder(), r)
+	assert.True(t, s.Destroyed())
+}
+
+func TestVisits(t *testing.T) {
+	store := sessiontest.NewStore()
+	sessions, err := session.New(store, session.Config{})
+	require.NoError(t, err)
+	handler, browser := routes(sessions), sessiontest.NewJar()
+	send := func(method, path string) *httptest.ResponseRecorder {
+		return browser.Serve(handler, httptest.NewRequest(method, path, nil))
 	}
-	read(client.Get(server.URL + "/healthz"))
-	assert.Equal(t, "Visits: 1\n", read(client.Get(server.URL)))
+
+	assert.Equal(t, http.StatusOK, send(http.MethodGet, "/healthz").Code)
+	assert.Empty(t, store.Calls())
+	assert.Equal(t, "Visits: 1\n", send(http.MethodGet, "/").Body.String())
 
 	var all sync.WaitGroup
 	for range 20 {
-		all.Go(func() {
-			response, err := client.Get(server.URL)
-			if assert.NoError(t, err) {
-				_ = response.Body.Close()
-			}
-		})
+		all.Go(func() { assert.Equal(t, http.StatusOK, send(http.MethodGet, "/").Code) })
 	}
 	all.Wait()
-	assert.Equal(t, "Visits: 22\n", read(client.Get(server.URL)))
-	assert.Equal(t, "Visits: 1\n", read(client.Post(server.URL+"/forget", "", nil)), "and back on the page")
+	assert.Equal(t, "Visits: 22\n", send(http.MethodGet, "/").Body.String())
+
+	w := send(http.MethodPost, "/forget")
+	assert.Equal(t, http.StatusSeeOther, w.Code)
+	assert.Equal(t, "/", w.Header().Get("Location"))
+	assert.Equal(t, "Visits: 1\n", send(http.MethodGet, "/").Body.String())
 }
