@@ -7,6 +7,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/doorman-go/session/sessiontest"
 )
 
 func TestPasswordChange(t *testing.T) {
@@ -64,10 +66,10 @@ func TestRefusedPasswordChange(t *testing.T) {
 
 // The store can't be asked to end the others at the moment of the change: the stamp in the session sees to it.
 func TestPasswordChangeEndsOthersWithoutTheStore(t *testing.T) {
-	store := newFaultyStore()
+	store := sessiontest.NewStore()
 	s := newSiteOn(t, store)
 	here, there := s.ada(t), s.ada(t)
-	store.cannotEnd.Store(true)
+	store.Fail(sessiontest.Revoke, 1, errAway)
 	a := here.post("/account/password", "current", "analytical-engine", "new", "punched-cards")
 	assert.Equal(t, http.StatusServiceUnavailable, a.status)
 	assert.False(t, there.signedIn())
@@ -112,7 +114,7 @@ func TestDatabaseOutageEndsNothing(t *testing.T) {
 		s.exec(t, "ALTER TABLE users RENAME TO away")
 		a := p.get("/account")
 		assert.Equal(t, http.StatusServiceUnavailable, a.status)
-		assert.Empty(t, a.header.Values("Set-Cookie"))
+		sessiontest.NoSetCookie(t, a.header)
 		assert.Equal(t, http.StatusInternalServerError, s.visitor(t).login("ada", "analytical-engine").status)
 		s.exec(t, "ALTER TABLE away RENAME TO users")
 		assert.True(t, p.signedIn())

@@ -143,9 +143,9 @@ func TestBrowserLooksAtEveryPage(t *testing.T) {
 		b.open("/account/sessions")
 		b.look(dir, "sessions-alone")
 		s.adaOn(t, firefox)
-		s.time.forward(8 * time.Minute)
+		s.time.Advance(8 * time.Minute)
 		s.adaOn(t, safari)
-		s.time.forward(8 * time.Minute)
+		s.time.Advance(8 * time.Minute)
 		b.open("/account/sessions")
 		b.look(dir, "sessions")
 		b.click("#revoke-others") // the sign-in is a while ago by now

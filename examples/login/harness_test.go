@@ -1,25 +1,22 @@
 package main
 
 import (
-	"context"
 	"html"
 	"io"
 	"log/slog"
 	"net/http"
-	"net/http/cookiejar"
 	"net/http/httptest"
 	"net/url"
 	"regexp"
 	"strings"
-	"sync"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/doorman-go/session"
 	"github.com/doorman-go/session/internal/redistest"
+	"github.com/doorman-go/session/sessiontest"
 )
 
 const cookieName = "__Host-session"
@@ -38,13 +35,11 @@ func serverStores(t *testing.T, test func(t *testing.T, s *site)) {
 	}
 }
 
-// site is the application behind a real listener, over HTTPS so that clients keep the Secure cookie.
+// site is the application with its store and a clock to move.
 type site struct {
 	*app
-	server *httptest.Server
-	redis  string // URL, with that store
-	kind   string
-	time   *testClock
+	redis string // URL, with that store
+	time  *sessiontest.Clock
 }
 
 func newSite(t *testing.T, kind string) *site {
@@ -56,18 +51,13 @@ func newSite(t *testing.T, kind string) *site {
 	require.NoError(t, err)
 	t.Cleanup(func() { assert.NoError(t, closeStore()) })
 	s := newSiteOn(t, store)
-	s.kind, s.redis = kind, o.redis
+	s.redis = o.redis
 	return s
 }
 
 func newSiteOn(t *testing.T, store session.Store) *site {
-	s := &site{time: &testClock{now: time.Now()}}
-	s.app = newTestApp(t, store, session.Config{Clock: s.time.Now})
-	s.server = httptest.NewTLSServer(s.with("GET /test/id", func(w http.ResponseWriter, r *http.Request) {
-		_, _ = io.WriteString(w, session.FromContext(r.Context()).ID())
-	}))
-	t.Cleanup(s.server.Close)
-	return s
+	clock := sessiontest.NewClock()
+	return &site{app: newTestApp(t, store, session.Config{Clock: clock.Now}), time: clock}
 }
 
 // with returns the application with a route of the test's beside it, under the same sessions.
@@ -87,41 +77,16 @@ func newTestApp(t *testing.T, store session.Store, config session.Config) *app {
 	return a
 }
 
-// testClock stands still until it is set forward.
-type testClock struct {
-	mu  sync.Mutex
-	now time.Time
-}
-
-func (c *testClock) Now() time.Time {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.now
-}
-
-func (c *testClock) forward(d time.Duration) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.now = c.now.Add(d)
-}
-
 // person is somebody with a browser, as far as cookies and forms go. Redirects are not followed.
 type person struct {
-	t      *testing.T
-	client *http.Client
-	base   *url.URL
-	agent  string
+	t     *testing.T
+	site  *site
+	jar   *sessiontest.Jar
+	agent string
 }
 
 func (s *site) visitor(t *testing.T) *person {
-	jar, err := cookiejar.New(nil)
-	require.NoError(t, err)
-	client := *s.server.Client()
-	client.Jar = jar
-	client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
-	base, err := url.Parse(s.server.URL)
-	require.NoError(t, err)
-	return &person{t: t, client: &client, base: base}
+	return &person{t: t, site: s, jar: sessiontest.NewJar()}
 }
 
 // member is a visitor who has signed in.
@@ -134,10 +99,11 @@ func (s *site) member(t *testing.T, username, password string) *person {
 func (s *site) ada(t *testing.T) *person { return s.member(t, "ada", "analytical-engine") }
 
 // id returns the public handle of this person's session.
-func (p *person) id() string {
-	a := p.get("/test/id")
-	require.NotEmpty(p.t, a.body)
-	return a.body
+func (p *person) id() (id string) {
+	p.t.Helper()
+	sessiontest.Transaction(p.t, p.site.sessions, p.jar, "/", func(s *session.Session) { id = s.ID() })
+	require.NotEmpty(p.t, id)
+	return id
 }
 
 // answer is a response, read.
@@ -164,26 +130,28 @@ func (p *person) login(username, password string) answer {
 }
 
 func (p *person) send(method, path string, form url.Values) answer {
-	p.t.Helper()
-	ctx, cancel := context.WithTimeout(p.t.Context(), 30*time.Second)
-	defer cancel()
-	r, err := http.NewRequestWithContext(ctx, method, p.base.String()+path, strings.NewReader(form.Encode()))
-	require.NoError(p.t, err)
+	r := httptest.NewRequest(method, path, strings.NewReader(form.Encode()))
 	if form != nil {
 		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	}
+	return p.do(r)
+}
+
+// do sends a request of the test's own.
+func (p *person) do(r *http.Request) answer {
 	r.Header.Set("User-Agent", p.agent)
-	response, err := p.client.Do(r)
-	require.NoError(p.t, err)
-	defer func() { _ = response.Body.Close() }()
+	response := p.jar.Serve(p.site.handler, r).Result()
 	body, err := io.ReadAll(response.Body)
 	require.NoError(p.t, err)
 	return answer{response.StatusCode, response.Header, response.Header.Get("Location"), html.UnescapeString(string(body))}
 }
 
+// home is where the jar keeps what the application sets.
+var home = &url.URL{Path: "/"}
+
 // cookie returns the session's cookie, or "".
 func (p *person) cookie() string {
-	for _, c := range p.client.Jar.Cookies(p.base) {
+	for _, c := range p.jar.Cookies(home) {
 		if c.Name == cookieName {
 			return c.Value
 		}
@@ -193,7 +161,7 @@ func (p *person) cookie() string {
 
 // takeCookie puts a cookie into this browser.
 func (p *person) takeCookie(value string) {
-	p.client.Jar.SetCookies(p.base, []*http.Cookie{{Name: cookieName, Value: value, Path: "/", Secure: true}})
+	p.jar.SetCookies(home, []*http.Cookie{{Name: cookieName, Value: value, Path: "/", Secure: true}})
 }
 
 // signedIn tells whether the account page opens.

@@ -2,11 +2,14 @@ package main
 
 import (
 	"net/http"
+	"net/http/httptest"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/doorman-go/session/sessiontest"
 )
 
 const (
@@ -27,18 +30,18 @@ func TestSessionsPage(t *testing.T) {
 		alone := laptop.get("/account/sessions").body
 		assert.Contains(t, alone, "You are not signed in anywhere else.")
 		assert.NotContains(t, alone, "Sign out everywhere else")
-		assert.Contains(t, alone, "Firefox on Linux · 127.0.0.1")
+		assert.Contains(t, alone, "Firefox on Linux · 192.0.2.1")
 
-		s.time.forward(5 * time.Minute)
+		s.time.Advance(5 * time.Minute)
 		phone := s.adaOn(t, safari)
 		s.member(t, "grace", "nanoseconds")
 		body := laptop.get("/account/sessions").body
-		assert.Contains(t, body, "Safari on iPhone · 127.0.0.1")
+		assert.Contains(t, body, "Safari on iPhone · 192.0.2.1")
 		assert.Contains(t, body, `<span class="badge">Active now</span>`)
 		assert.Contains(t, body, "Sign out everywhere else")
 		assert.Len(t, laptop.otherSessions(), 1, "grace's is not among them")
 		assert.Contains(t, phone.get("/account/sessions").body, "Firefox on Linux")
-		s.time.forward(2 * time.Minute)
+		s.time.Advance(2 * time.Minute)
 		assert.Contains(t, laptop.get("/account/sessions").body, "2 minutes ago")
 		assert.Equal(t, "no-store", laptop.get("/account/sessions").header.Get("Cache-Control"))
 	})
@@ -129,7 +132,7 @@ func TestEndingSessionsNeedsARecentPassword(t *testing.T) {
 	allStores(t, func(t *testing.T, s *site) {
 		laptop, phone := s.adaOn(t, firefox), s.adaOn(t, safari)
 		for range 2 { // in steps that the idle timeout allows
-			s.time.forward(freshness/2 + time.Second)
+			s.time.Advance(freshness/2 + time.Second)
 			require.True(t, phone.signedIn())
 			require.True(t, laptop.signedIn())
 		}
@@ -150,17 +153,29 @@ func TestEndingSessionsNeedsARecentPassword(t *testing.T) {
 	})
 }
 
+func TestRecently(t *testing.T) {
+	next := recently(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) })
+	for age, status := range map[time.Duration]int{
+		freshness - time.Minute: http.StatusNoContent, freshness + time.Second: http.StatusSeeOther,
+	} {
+		r, _ := sessiontest.NewRequest(http.MethodPost, "/", nil, sessiontest.Seed{User: "ada", Authenticated: time.Now().Add(-age)})
+		w := httptest.NewRecorder()
+		next(w, r)
+		assert.Equal(t, status, w.Code, age)
+	}
+}
+
 func TestIdleAndAbsoluteLimits(t *testing.T) {
 	allStores(t, func(t *testing.T, s *site) {
 		p := s.ada(t)
 		for range 24*2 - 1 {
-			s.time.forward(30 * time.Minute)
+			s.time.Advance(30 * time.Minute)
 			require.True(t, p.signedIn())
 		}
-		s.time.forward(30 * time.Minute)
+		s.time.Advance(30 * time.Minute)
 		assert.False(t, p.signedIn(), "after a day in use")
 		p.login("ada", "analytical-engine")
-		s.time.forward(time.Hour)
+		s.time.Advance(time.Hour)
 		assert.False(t, p.signedIn(), "after an hour of idleness")
 	})
 }

@@ -1,14 +1,15 @@
 package main
 
 import (
-	"errors"
-	"io"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/doorman-go/session/sessiontest"
 )
 
 func TestSignInAndOut(t *testing.T) {
@@ -20,6 +21,8 @@ func TestSignInAndOut(t *testing.T) {
 		a := p.login(" Ada ", "analytical-engine")
 		assert.Equal(t, http.StatusSeeOther, a.status)
 		assert.Equal(t, "/account", a.location)
+		cookie := http.Cookie{Name: cookieName, Path: "/", Secure: true, HttpOnly: true, SameSite: http.SameSiteLaxMode}
+		sessiontest.CookieAttributes(t, a.header, cookie)
 		require.NotEmpty(t, p.cookie())
 
 		first := p.get("/account")
@@ -32,6 +35,8 @@ func TestSignInAndOut(t *testing.T) {
 
 		out := p.post("/logout")
 		assert.Equal(t, http.StatusSeeOther, out.status)
+		cookie.MaxAge = -1
+		sessiontest.CookieAttributes(t, out.header, cookie)
 		assert.Empty(t, p.cookie())
 		assert.Contains(t, p.get(out.location).body, "You are signed out.")
 		assert.False(t, p.signedIn())
@@ -128,19 +133,14 @@ func TestLanguageIsKeptAcrossLogin(t *testing.T) {
 }
 
 func TestLanguageOfTheBrowser(t *testing.T) {
-	s := newSite(t, "cookie")
-	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, s.server.URL+"/", nil)
-	require.NoError(t, err)
+	p := newSite(t, "cookie").visitor(t)
+	r := httptest.NewRequest(http.MethodGet, "/", nil)
 	r.Header.Set("Accept-Language", "pt;q=0.9, fr-CA;q=0.8, en;q=0.1")
-	response, err := s.server.Client().Do(r)
-	require.NoError(t, err)
-	body, err := io.ReadAll(response.Body)
-	require.NoError(t, errors.Join(err, response.Body.Close()))
-	assert.Contains(t, string(body), `<html lang="fr">`)
-	assert.Empty(t, response.Cookies())
+	a := p.do(r)
+	assert.Contains(t, a.body, `<html lang="fr">`)
+	sessiontest.NoSetCookie(t, a.header)
 
-	p := s.visitor(t)
-	a := p.post("/preferences", "locale", "tlh")
+	a = p.post("/preferences", "locale", "tlh")
 	assert.Equal(t, http.StatusUnprocessableEntity, a.status)
 	assert.Empty(t, p.cookie())
 }

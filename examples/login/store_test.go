@@ -1,72 +1,22 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"net/http"
 	"strings"
-	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/doorman-go/session"
+	"github.com/doorman-go/session/sessiontest"
 )
 
-// faultyStore counts what it is asked, and fails while it is told to.
-type faultyStore struct {
-	*session.MemoryStore
-	calls       atomic.Int64
-	down        atomic.Bool
-	cannotEnd   atomic.Bool
-	errorsGiven error
-}
-
-func newFaultyStore() *faultyStore {
-	return &faultyStore{MemoryStore: session.NewMemoryStore(), errorsGiven: errors.New("the store is away")}
-}
-
-func (f *faultyStore) fault() error {
-	f.calls.Add(1)
-	if f.down.Load() {
-		return f.errorsGiven
-	}
-	return nil
-}
-
-func (f *faultyStore) Load(ctx context.Context, token session.Token) (*session.Record, error) {
-	if err := f.fault(); err != nil {
-		return nil, err
-	}
-	return f.MemoryStore.Load(ctx, token)
-}
-
-func (f *faultyStore) Save(ctx context.Context, token session.Token, change *session.Change) (session.Token, error) {
-	if err := f.fault(); err != nil {
-		return session.Token{}, err
-	}
-	return f.MemoryStore.Save(ctx, token, change)
-}
-
-func (f *faultyStore) Delete(ctx context.Context, id string, until time.Time) error {
-	if err := f.fault(); err != nil {
-		return err
-	}
-	return f.MemoryStore.Delete(ctx, id, until)
-}
-
-func (f *faultyStore) EndUserSessions(ctx context.Context, user string, except []string) (int, error) {
-	if f.cannotEnd.Load() {
-		return 0, f.errorsGiven
-	}
-	return f.MemoryStore.EndUserSessions(ctx, user, except)
-}
+var errAway = errors.New("the store is away")
 
 func TestAnonymousTrafficCostsNothing(t *testing.T) {
-	store := newFaultyStore()
+	store := sessiontest.NewStore()
 	p := newSiteOn(t, store).visitor(t)
 	for path, status := range map[string]int{
 		"/": 200, "/login": 200, "/account": 303, "/account/sessions": 303, "/nowhere": 404, "/healthz": 200,
@@ -81,34 +31,34 @@ func TestAnonymousTrafficCostsNothing(t *testing.T) {
 		assert.Equal(t, http.StatusSeeOther, a.status, path)
 		assert.Empty(t, a.header.Values("Set-Cookie"), path)
 	}
-	assert.Zero(t, store.calls.Load())
+	assert.Empty(t, store.Calls())
 }
 
 func TestStoreOutage(t *testing.T) {
-	store := newFaultyStore()
+	store := sessiontest.NewStore()
 	s := newSiteOn(t, store)
 	p := s.ada(t)
-	store.down.Store(true)
+	store.Down(errAway)
 	for _, path := range []string{"/", "/account", "/account/sessions", "/login"} {
 		a := p.get(path)
 		assert.Equal(t, http.StatusServiceUnavailable, a.status, path)
 		assert.Contains(t, a.body, "We will be right back", path)
 		assert.Empty(t, a.header.Values("Set-Cookie"), path)
 	}
-	calls := store.calls.Load()
+	store.Reset()
 	a := p.get("/healthz")
 	assert.Equal(t, http.StatusOK, a.status)
 	assert.Equal(t, "ok\n", a.body)
 	assert.Empty(t, a.header.Values("Vary"))
 	assert.Equal(t, http.StatusOK, p.get("/static/style.css").status)
-	assert.Equal(t, calls, store.calls.Load(), "neither touches the session")
+	assert.Empty(t, store.Calls(), "neither touches the session")
 
 	out := p.post("/logout")
 	assert.Equal(t, http.StatusServiceUnavailable, out.status, "nobody is told to be signed out who is not")
 	a = p.post("/account/password", "current", "analytical-engine", "new", "punched-cards")
 	assert.Equal(t, http.StatusServiceUnavailable, a.status)
 
-	store.down.Store(false)
+	store.Down(nil)
 	assert.True(t, p.signedIn())
 	assert.Equal(t, http.StatusSeeOther, s.visitor(t).login("ada", "analytical-engine").status, "the password is unchanged")
 }

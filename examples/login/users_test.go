@@ -1,12 +1,16 @@
 package main
 
 import (
+	"errors"
 	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/doorman-go/session"
+	"github.com/doorman-go/session/sessiontest"
 )
 
 func TestUsersInAFile(t *testing.T) {
@@ -33,6 +37,32 @@ func TestUsersInAFile(t *testing.T) {
 func TestUsersWhereThereCanBeNoFile(t *testing.T) {
 	_, err := openUsers(t.Context(), filepath.Join(t.TempDir(), "missing", "users.db"))
 	assert.ErrorContains(t, err, "database")
+}
+
+func TestRevalidate(t *testing.T) {
+	u, err := openUsers(t.Context(), "")
+	require.NoError(t, err)
+	defer func() { assert.NoError(t, u.close()) }()
+	version := func(n int) sessiontest.Values { return sessiontest.Values{string(passwordVersion): n} }
+	for name, c := range map[string]struct {
+		seed sessiontest.Seed
+		ends bool
+	}{
+		"a visitor":       {sessiontest.Seed{}, false},
+		"ada":             {sessiontest.Seed{User: "ada", Values: version(1)}, false},
+		"an old password": {sessiontest.Seed{User: "ada", Values: version(0)}, true},
+		"no version":      {sessiontest.Seed{User: "ada"}, true},
+		"no such user":    {sessiontest.Seed{User: "charles", Values: version(1)}, true},
+	} {
+		_, s := sessiontest.Context(t.Context(), c.seed)
+		err := u.revalidate(t.Context(), s.Session)
+		assert.Equal(t, c.ends, errors.Is(err, session.ErrSessionEnded), "%s: %v", name, err)
+	}
+	require.NoError(t, u.db.Close())
+	_, s := sessiontest.Context(t.Context(), sessiontest.Seed{User: "ada", Values: version(1)})
+	err = u.revalidate(t.Context(), s.Session)
+	require.Error(t, err)
+	assert.NotErrorIs(t, err, session.ErrSessionEnded, "a database that is away ends nothing")
 }
 
 func TestPasswordHashes(t *testing.T) {
