@@ -28,10 +28,8 @@ func (x *trial) notEnded(h held, what string) {
 }
 
 func deadlineExpiry(x *trial) {
-	r := x.record("", "a", "1")
-	r.Idle = 0 // may be unused for any time
-	h := x.create(r)
-	x.wait(r.Deadline.Sub(x.now) - time.Millisecond)
+	h := x.create(x.lasting("", "a", "1"))
+	x.waitUntilDeadline(h)
 	h = x.save(h, x.change(h, set("a", "2")))
 	x.wait(time.Millisecond)
 	x.gone(h.token, "a session at its deadline, used until then")

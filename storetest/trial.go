@@ -58,6 +58,16 @@ func (x *trial) record(user string, pairs ...string) *session.Record {
 	return r
 }
 
+// lasting is a record that may be unused for any time, so that nothing but an end keeps its session shut.
+func (x *trial) lasting(user string, pairs ...string) *session.Record {
+	r := x.record(user, pairs...)
+	r.Idle = 0
+	return r
+}
+
+// waitUntilDeadline waits until the session is about to end by itself.
+func (x *trial) waitUntilDeadline(h held) { x.wait(h.record.Deadline.Sub(x.now) - time.Millisecond) }
+
 // creation is the change that stores r as a new session.
 func creation(r *session.Record) *session.Change {
 	return &session.Change{

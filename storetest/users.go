@@ -16,7 +16,7 @@ import (
 func (x *trial) users() session.UserStore { return x.store.(session.UserStore) }
 func (x *trial) revoker() session.Revoker { return x.store.(session.Revoker) }
 func (x *trial) member(user string) held {
-	return x.create(x.record(user, "of", fmt.Sprintf("%q", user)))
+	return x.create(x.lasting(user, "of", fmt.Sprintf("%q", user)))
 }
 func (x *trial) members(user string) []held {
 	return []held{x.member(user), x.member(user), x.member(user)}
@@ -80,10 +80,10 @@ func revokeOne(x *trial) {
 	if err := x.revoker().EndUserSession(x.ctx, ada, own.record.ID); err != nil {
 		x.Fatalf("EndUserSession: %v", err)
 	}
-	x.ended(own.token, "a session that was revoked")
 	_, err := x.try(own, x.change(own, set("of", "1")))
 	x.refused(err, "a change of a session that was revoked meanwhile: Save")
 	x.load(second.token)
+	x.staysEnded(own, "a session that was revoked")
 }
 
 func revokeAll(x *trial) {
@@ -109,6 +109,11 @@ func revokeAll(x *trial) {
 		x.Fatalf("EndUserSessions: %v", err)
 	}
 	x.ended(kept.token, "a session that was excepted from one revocation and not from the next")
+	x.load(other.token)
+	x.waitUntilDeadline(other)
+	for _, h := range []held{own[0], kept} {
+		x.gone(h.token, "a session whose user's sessions were revoked, just before its deadline")
+	}
 	x.load(other.token)
 	if n, err := x.revoker().EndUserSessions(x.ctx, "user "+text(), nil); err != nil || n != 0 {
 		x.Errorf("EndUserSessions of an unknown user returned %d, %v", n, err)
