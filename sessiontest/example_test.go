@@ -72,7 +72,7 @@ func TestAccountOverHTTP(t *testing.T) {
 	}
 	server := httptest.NewServer(app(sessions))
 	defer server.Close()
-	client := &http.Client{Jar: sessiontest.NewJar()} // net/http/cookiejar would keep the Secure cookie back
+	client := &http.Client{Jar: sessiontest.NewJar()} // takes Secure cookies over plain HTTP too
 
 	sessiontest.Transaction(t, sessions, client.Jar, server.URL, func(s *session.Session) {
 		if err := s.Login("ada"); err != nil {

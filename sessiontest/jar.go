@@ -15,7 +15,8 @@ import (
 )
 
 // Jar is a cookie jar that treats http URLs as https ones: net/http/cookiejar keeps Secure cookies from plain HTTP,
-// which is all that httptest.NewServer speaks, and a test should not have to turn Secure off for that.
+// except, in recent versions of Go, on localhost and loopback addresses, and a test should not have to turn Secure off
+// for that. NewJar makes one; a Jar around a jar of one's own works as well.
 type Jar struct{ http.CookieJar }
 
 // NewJar returns an empty jar.

@@ -1,7 +1,9 @@
 package sessiontest_test
 
 import (
+	"context"
 	"errors"
+	"net"
 	"net/http"
 	"net/http/cookiejar"
 	"net/http/httptest"
@@ -11,6 +13,7 @@ import (
 	"time"
 
 	"github.com/doorman-go/session"
+	"github.com/doorman-go/session/internal/redistest"
 	"github.com/doorman-go/session/sessiontest"
 	"github.com/doorman-go/session/storetest"
 )
@@ -80,14 +83,24 @@ func TestSeed_ReadsLikeALoadedSession(t *testing.T) {
 	}
 }
 
-// stores are all kinds of stores that need no server.
+// stores are all kinds of stores.
 func stores(t *testing.T) map[string]session.Store {
-	sealed, err := session.NewCookieStore([]byte("kZr8Qm2LxV7pT4wNc9YbHs3JdGf6AeUu"))
+	secret := []byte("kZr8Qm2LxV7pT4wNc9YbHs3JdGf6AeUu")
+	sealed, err := session.NewCookieStore(secret)
 	if err != nil {
 		t.Fatal(err)
 	}
+	signed, err := session.NewSignedCookieStore(secret)
+	if err != nil {
+		t.Fatal(err)
+	}
+	redis, err := session.OpenRedisStore(t.Context(), redistest.Start(t).URL(), session.RedisOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = redis.Close() })
 	return map[string]session.Store{
-		"memory": session.NewMemoryStore(), "fake": sessiontest.NewStore(), "sealed": sealed,
+		"memory": session.NewMemoryStore(), "fake": sessiontest.NewStore(), "redis": redis, "sealed": sealed, "signed": signed,
 		"sealed with revocations": sealed.WithRevocations(session.NewMemoryRevocations()),
 	}
 }
@@ -168,14 +181,75 @@ func TestTransaction_OnAnyJar(t *testing.T) {
 	})
 }
 
+func TestTransaction_OnAJarOfOnesOwn(t *testing.T) {
+	sessions := manager(t, session.NewMemoryStore(), session.Config{})
+	server := httptest.NewServer(app(sessions))
+	defer server.Close()
+	transport := &http.Transport{DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, network, server.Listener.Addr().String())
+	}}
+	defer transport.CloseIdleConnections()
+	own, err := cookiejar.New(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const target = "http://shop.example" // is no loopback address, which Go's jar takes for safe
+	sessiontest.Transaction(t, sessions, own, target, signIn(t))
+	for status, jar := range map[int]http.CookieJar{http.StatusSeeOther: own, http.StatusOK: &sessiontest.Jar{CookieJar: own}} {
+		client := http.Client{Jar: jar, Transport: transport}
+		client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+		response, err := client.Get(target + "/account")
+		if err != nil {
+			t.Fatal(err)
+		}
+		response.Body.Close()
+		if response.StatusCode != status {
+			t.Errorf("with %T the status is %d, and should be %d", jar, response.StatusCode, status)
+		}
+	}
+}
+
 func TestTransaction_FailsTheTestWithTheReason(t *testing.T) {
-	store := sessiontest.NewStore()
+	store, reason := sessiontest.NewStore(), errors.New("disk full")
 	sessions := manager(t, store, session.Config{})
-	store.FailSave(1, errors.New("disk full"))
-	said := judge(t, func(tb testing.TB) { sessiontest.Transaction(tb, sessions, sessiontest.NewJar(), "/", signIn(t)) })
-	if len(said) != 1 || !strings.Contains(said[0], "disk full") {
+	for name, step := range map[string]struct {
+		fail func()
+		f    func(*session.Session)
+	}{
+		"a save":                {func() { store.FailSave(1, reason) }, func(s *session.Session) { s.Set("n", 1) }},
+		"a load":                {func() { store.FailLoad(1, reason) }, func(s *session.Session) { s.Set("n", 1) }},
+		"a load, only to read":  {func() { store.FailLoad(1, reason) }, func(s *session.Session) { s.User() }},
+		"a value, not encoded":  {func() {}, func(s *session.Session) { s.Set("disk full", func() {}) }},
+		"a login, not possible": {func() { store.FailSave(1, reason) }, signIn(t)},
+	} {
+		jar := sessiontest.NewJar()
+		sessiontest.Transaction(t, sessions, jar, "/", signIn(t))
+		step.fail()
+		said := judge(t, func(tb testing.TB) { sessiontest.Transaction(tb, sessions, jar, "/", step.f) })
+		if len(said) != 1 || !strings.Contains(said[0], "disk full") {
+			t.Errorf("%s: it said %q", name, said)
+		}
+	}
+	said := judge(t, func(tb testing.TB) {
+		sessiontest.Transaction(tb, sessions, sessiontest.NewJar(), "http://[", signIn(t))
+	})
+	if len(said) != 1 {
+		t.Errorf("a target that is no URL: it said %q", said)
+	}
+}
+
+func TestTransaction_LetsTheTestGiveUp(t *testing.T) {
+	sessions, jar := manager(t, sessiontest.NewStore(), session.Config{}), sessiontest.NewJar()
+	said := judge(t, func(tb testing.TB) {
+		sessiontest.Transaction(tb, sessions, jar, "/", func(s *session.Session) {
+			s.Set("n", 1)
+			tb.Fatalf("enough")
+		})
+	})
+	if len(said) != 1 || said[0] != "enough" {
 		t.Errorf("it said %q", said)
 	}
+	sessiontest.Transaction(t, sessions, jar, "/", func(s *session.Session) { sessiontest.NoValue(t, s, "n") })
 }
 
 func TestStore_Faults(t *testing.T) {
