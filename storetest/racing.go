@@ -201,14 +201,15 @@ func racingEnd(x *trial) {
 	}
 	for range 10 {
 		h := x.create(x.record("", "a", "1"))
-		var over atomic.Bool
+		var over, failed atomic.Bool
 		x.each(20, func(i int) error {
 			if i == 10 {
 				err := x.store.Delete(x.ctx, h.record.ID, h.record.Deadline)
-				over.Store(true)
+				over.Store(err == nil)
+				failed.Store(err != nil)
 				return err
 			}
-			for {
+			for !failed.Load() {
 				after := over.Load()
 				_, err := x.try(h, x.change(h, set(strconv.Itoa(i), "1")))
 				switch {
@@ -220,6 +221,7 @@ func racingEnd(x *trial) {
 					return err
 				}
 			}
+			return nil
 		})
 		x.gone(h.token, "a session deleted while 19 requests changed it")
 	}
