@@ -31,6 +31,18 @@ func TestDocumentation(t *testing.T) {
 	}
 }
 
+// TestHandlerInFiveLines holds the first snippet to what it is there to show: that a handler which needs a user is tested
+// in at most five lines.
+func TestHandlerInFiveLines(t *testing.T) {
+	first := snippet.FindStringSubmatch(read(t, "../docs/testing.md"))[1]
+	if !strings.Contains(first, "User:") {
+		t.Errorf("the first snippet has no user:\n%s", first)
+	}
+	if lines := strings.Count(first, "\n") - 2; lines > 5 { // without the function's own
+		t.Errorf("it takes %d lines:\n%s", lines, first)
+	}
+}
+
 func read(t *testing.T, name string) string {
 	t.Helper()
 	text, err := os.ReadFile(name)

@@ -17,8 +17,7 @@ import (
 func TestAccount(t *testing.T) {
 	r, _ := sessiontest.NewRequest("GET", "/account", nil, sessiontest.Seed{User: "ada"})
 	w := httptest.NewRecorder()
-	account(w, r)
-	if w.Body.String() != "ada has 0 items" {
+	if account(w, r); w.Body.String() != "ada has 0 items" {
 		t.Errorf("the page says %q", w.Body)
 	}
 }
