@@ -1,7 +1,6 @@
 package sqlstore
 
 import (
-	"context"
 	"database/sql"
 	"path/filepath"
 	"testing"
@@ -19,53 +18,46 @@ import (
 func open(t *testing.T, path string) *sql.DB {
 	db, err := sql.Open("sqlite", "file:"+path+"?_txlock=immediate&_pragma=journal_mode(WAL)&_pragma=synchronous(NORMAL)")
 	require.NoError(t, err)
-	db.SetMaxOpenConns(1) // who waits for one is served in turn, which SQLite's own waiting for a lock does not do
+	db.SetMaxOpenConns(1) // transactions exclude each other; waiting for one here is fair, which SQLite's own waiting is not
+	t.Cleanup(func() { assert.NoError(t, db.Close()) })
 	_, err = db.ExecContext(t.Context(), Schema)
 	require.NoError(t, err)
 	return db
 }
 
 func TestStore_KeepsTheContract(t *testing.T) {
-	db := open(t, filepath.Join(t.TempDir(), "sessions.db"))
-	defer func() { assert.NoError(t, db.Close()) }()
-	storetest.Run(t, func(*testing.T) session.Store { return New(db) })
-}
-
-func create(ctx context.Context, t *testing.T, s *Store, id string) session.Token {
-	now := session.Now(ctx)
-	record := &session.Record{ID: id, User: "ada", Used: now, Idle: time.Hour, Deadline: now.Add(24 * time.Hour)}
-	token, err := s.Save(ctx, session.NewToken(id, ""), &session.Change{Create: true, Record: record})
-	require.NoError(t, err)
-	return token
+	store := New(open(t, filepath.Join(t.TempDir(), "sessions.db")))
+	storetest.Run(t, func(*testing.T) session.Store { return store })
 }
 
 func TestStore_OutlivesTheProcess(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "sessions.db")
-	db := open(t, path)
-	token := create(t.Context(), t, New(db), "ada's")
-	require.NoError(t, db.Close())
-
-	db = open(t, path)
-	defer func() { assert.NoError(t, db.Close()) }()
-	record, err := New(db).Load(t.Context(), token)
-	require.NoError(t, err)
-	assert.Equal(t, "ada", record.User)
+	path, jar := filepath.Join(t.TempDir(), "sessions.db"), sessiontest.NewJar()
+	transaction := func(f func(*session.Session)) {
+		sessions, err := session.New(New(open(t, path)), session.Config{})
+		require.NoError(t, err)
+		sessiontest.Transaction(t, sessions, jar, "/", f)
+	}
+	transaction(func(s *session.Session) { assert.NoError(t, s.Login("ada")) })
+	transaction(func(s *session.Session) { sessiontest.LoggedInAs(t, s, "ada") })
 }
 
 func TestStore_SweepsWhatHasExpired(t *testing.T) {
-	db := open(t, filepath.Join(t.TempDir(), "sessions.db"))
-	defer func() { assert.NoError(t, db.Close()) }()
-	store, clock := New(db), sessiontest.NewClock()
-	ctx := session.WithClock(t.Context(), clock.Now)
-	create(ctx, t, store, "old")
+	db, clock := open(t, filepath.Join(t.TempDir(), "sessions.db")), sessiontest.NewClock()
+	sessions, err := session.New(New(db), session.Config{IdleTimeout: time.Hour, Clock: clock.Now})
+	require.NoError(t, err)
+	login := func() *sessiontest.Jar {
+		jar := sessiontest.NewJar()
+		sessiontest.Transaction(t, sessions, jar, "/", func(s *session.Session) { assert.NoError(t, s.Login("ada")) })
+		return jar
+	}
+	login()
 	clock.Advance(30 * time.Minute)
-	recent := create(ctx, t, store, "recent")
+	recent := login()
 	clock.Advance(30 * time.Minute)
-	require.NoError(t, store.Sweep(ctx))
+	require.NoError(t, New(db).Sweep(session.WithClock(t.Context(), clock.Now)))
 
 	var left int
-	require.NoError(t, db.QueryRowContext(ctx, "SELECT count(*) FROM sessions").Scan(&left))
+	require.NoError(t, db.QueryRowContext(t.Context(), "SELECT count(*) FROM sessions").Scan(&left))
 	assert.Equal(t, 1, left)
-	_, err := store.Load(ctx, recent)
-	assert.NoError(t, err)
+	sessiontest.Transaction(t, sessions, recent, "/", func(s *session.Session) { sessiontest.LoggedInAs(t, s, "ada") })
 }
