@@ -20,6 +20,7 @@ const (
 	Delay                  // pass each reply on late, by the Proxy's delay
 	Reset                  // reset the connection in the middle of a reply, after its first byte
 	LoseReply              // let the server act, drop its reply, and cut the connection
+	Mute                   // let the server act, and pass on nothing that it sends, asked or not
 )
 
 // Proxy stands between a client and a server, and can be told to do harm. It counts what passes.
@@ -141,7 +142,7 @@ func (p *Proxy) keep(c net.Conn) func() {
 
 func (p *Proxy) handle(client net.Conn) {
 	defer p.keep(client)()
-	if p.refusing() {
+	if p.is(Refuse) {
 		reset(client)
 		return
 	}
@@ -167,6 +168,9 @@ func (p *Proxy) handle(client net.Conn) {
 			if err != nil {
 				_ = client.Close()
 				return
+			}
+			if p.is(Mute) {
+				continue
 			}
 			o := latest.Load().(order)
 			switch o.fault {
@@ -210,10 +214,11 @@ func (p *Proxy) handle(client net.Conn) {
 	<-replies
 }
 
-func (p *Proxy) refusing() bool {
+// is tells whether a fault is on, whatever is asked.
+func (p *Proxy) is(f Fault) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.fault == Refuse && p.times != 0
+	return p.fault == f && p.times != 0
 }
 
 // reset closes a connection with RST, so that the other side sees an error rather than an end.

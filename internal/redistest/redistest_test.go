@@ -72,6 +72,13 @@ func TestProxy(t *testing.T) {
 			t.Fatal(f, got)
 		}
 	}
+	p.Set(redistest.Mute)
+	if got, err := redistest.Via(p.Addr, 100*time.Millisecond, "INCR", "n"); err == nil {
+		t.Fatal(got)
+	}
+	if got := s.MustDo("GET", "n"); got != "3" {
+		t.Fatal("the server did not act: ", got)
+	}
 	p.SetDelay(50 * time.Millisecond)
 	start := time.Now()
 	if got, err := via("PING"); err != nil || got != "PONG" || time.Since(start) < 50*time.Millisecond {
