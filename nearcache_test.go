@@ -83,6 +83,7 @@ func TestNearCache_RevokedElsewhere(t *testing.T) {
 func TestNearCache_RevokedElsewhereUnheard(t *testing.T) {
 	for name, lose := range map[string]func(*redistest.Server, *redistest.Proxy){
 		"the connection is cut":       func(s *redistest.Server, _ *redistest.Proxy) { s.MustDo("CLIENT", "KILL", "TYPE", "normal") },
+		"the notice is lost":          func(_ *redistest.Server, p *redistest.Proxy) { p.Set(redistest.Unheard) },
 		"the connection is dead":      func(_ *redistest.Server, p *redistest.Proxy) { p.Set(redistest.Mute) },
 		"the server is started again": func(s *redistest.Server, _ *redistest.Proxy) { s.MustDo("SAVE"); s.Restart() },
 		"the server is not reached":   func(_ *redistest.Server, p *redistest.Proxy) { p.Set(redistest.Refuse) },
@@ -130,27 +131,7 @@ func TestNearCache_ARevokedSessionCannotBeChanged(t *testing.T) {
 	require.False(t, w.near(cookie), "the process that was told so by its own write does not ask its cache again")
 }
 
-// A session that ends because its user has too many is not read from the cache of the process that ended it.
-func TestNearCache_MaxPerUser(t *testing.T) {
-	w, server := nearWorld(t, session.Config{MaxPerUser: 2}, time.Hour)
-	for range 10 {
-		oldest := cached(w, server)
-		for range 2 {
-			w.clock.advance(time.Second)
-			w.login("ada")
-		}
-		require.False(t, w.near(oldest), "at once, without an invalidation")
-		w.clock.advance(time.Second)
-	}
-	elsewhere := cached(w, server)
-	for range 2 {
-		w.clock.advance(time.Second)
-		require.Equal(t, http.StatusOK, w.request(1, "", act(login)).StatusCode)
-	}
-	require.Eventually(t, func() bool { return !w.near(elsewhere) }, 2*time.Second, time.Millisecond)
-}
-
-// The same for what the process ends by itself, in every way there is.
+// What the process ends by itself is not read from its cache any more, though it never hears that it is invalid.
 func TestNearCache_EndedHere(t *testing.T) {
 	for name, end := range map[string]func(w *world, cookie string){
 		"logout":     func(w *world, cookie string) { w.do(cookie, logout) },
@@ -163,14 +144,32 @@ func TestNearCache_EndedHere(t *testing.T) {
 			_, err := w.nodes[0].manager.RevokeUser(context.Background(), "ada")
 			require.NoError(w.t, err)
 		},
+		"too many logins": func(w *world, _ string) {
+			for range 2 {
+				w.clock.advance(time.Second)
+				w.login("ada")
+			}
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			w, server := nearWorld(t, session.Config{}, time.Hour)
-			for range 10 { // an invalidation may happen to be quicker
-				cookie := cached(w, server)
-				end(w, cookie)
-				require.False(t, w.near(cookie))
-			}
+			server := redistest.Start(t)
+			proxy := redistest.NewProxy(t, server)
+			w := nearWorldAt(t, server, proxy.URL(), session.Config{MaxPerUser: 2}, time.Hour)
+			proxy.Set(redistest.Unheard)
+			cookie := cached(w, server)
+			end(w, cookie)
+			require.False(t, w.near(cookie))
 		})
 	}
+}
+
+// A session that ends because its user signed in too often elsewhere.
+func TestNearCache_MaxPerUserElsewhere(t *testing.T) {
+	w, server := nearWorld(t, session.Config{MaxPerUser: 2}, time.Hour)
+	oldest := cached(w, server)
+	for range 2 {
+		w.clock.advance(time.Second)
+		require.Equal(t, http.StatusOK, w.request(1, "", act(login)).StatusCode)
+	}
+	require.Eventually(t, func() bool { return !w.near(oldest) }, 2*time.Second, time.Millisecond)
 }

@@ -3,6 +3,7 @@ package redistest
 import (
 	"bytes"
 	"net"
+	"regexp"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -21,7 +22,11 @@ const (
 	Reset                  // reset the connection in the middle of a reply, after its first byte
 	LoseReply              // let the server act, drop its reply, and cut the connection
 	Mute                   // let the server act, and pass on nothing that it sends, asked or not
+	Unheard                // pass on replies, and no notice that a key a client has in its cache is invalid
 )
+
+// invalidation is the notice of one key.
+var invalidation = regexp.MustCompile(`>2\r\n\$10\r\ninvalidate\r\n\*1\r\n\$\d+\r\n[^\r]*\r\n`)
 
 // Proxy stands between a client and a server, and can be told to do harm. It counts what passes.
 type Proxy struct {
@@ -184,7 +189,11 @@ func (p *Proxy) handle(client net.Conn) {
 				reset(client)
 				return
 			}
-			if _, err := client.Write(buf[:n]); err != nil {
+			passed := buf[:n]
+			if p.is(Unheard) {
+				passed = invalidation.ReplaceAll(passed, nil)
+			}
+			if _, err := client.Write(passed); err != nil {
 				_ = server.Close()
 				return
 			}
