@@ -177,11 +177,27 @@ func race(w *world, b backing, e ender, r racer, at string) {
 	checkBrowser(w, e, r, kept, after.cookie)
 	require.True(w.t, w.dead(old), "the old cookie must open nothing")
 	require.Len(w.t, w.live(), liveAfter(b, e, r), "sessions left")
-	if ended != nil && len(late.Cookies()) == 0 { // arriving in the other order makes no difference
-		other := browser{w.name, old}
-		other.receive(late, ended)
+	other := browser{w.name, old}
+	if other.receive(late); ended != nil {
+		other.receive(ended)
+	}
+	require.Equal(w.t, lateFirst(b, e, r), w.user(other.cookie) == "ada", "arriving in the other order")
+	if ended != nil && len(late.Cookies()) == 0 {
 		require.Equal(w.t, kept, other.cookie)
 	}
+}
+
+// lateFirst tells whether the browser is signed in if the response that was overtaken arrives first.
+func lateFirst(b backing, e ender, r racer) bool {
+	switch {
+	case e.name == "logout": // the cookie is gone, also a new login's: it fails to the safe side
+		return false
+	case e.name == "regenerate":
+		return r.name != "Destroy" || b.sealed // what was signed out is, whatever cookie comes last; but a list knows no successors
+	case e.name == "login": // it is a session of its own
+		return true
+	}
+	return r.name == "Login"
 }
 
 // checkLate checks the response of the request that was overtaken.

@@ -236,17 +236,27 @@ func pauseAt(ctx context.Context, at string) {
 // launch begins a request and returns when it has come to the point: "handler", when the session is loaded and not
 // changed yet, or "save" or "delete", when the store is about to be told.
 func (w *world) launch(node int, cookie, at string, h handler) *flight {
+	f, landed := w.send(node, cookie, at, h)
+	if landed {
+		w.t.Fatalf("the request was answered (%s) before it came to its %s", (<-f.done).Status, at)
+	}
+	return f
+}
+
+// send is launch for a request that need not come to the point, and tells whether it was answered before.
+func (w *world) send(node int, cookie, at string, h handler) (f *flight, landed bool) {
 	p := &pause{at: at, reached: make(chan struct{}), resume: make(chan struct{})}
-	f := &flight{p, make(chan *http.Response, 1)}
+	f = &flight{p, make(chan *http.Response, 1)}
 	go func() {
 		f.done <- w.requestWith(context.WithValue(context.Background(), pauseKey{}, p), node, cookie, h)
 	}()
 	select {
 	case <-p.reached:
+		return f, false
 	case resp := <-f.done:
-		w.t.Fatalf("the request was answered (%s) before it came to its %s", resp.Status, at)
+		f.done <- resp
+		return f, true
 	}
-	return f
 }
 
 // land lets it go on, and returns its response.
