@@ -14,7 +14,7 @@ import (
 
 // eachTimed runs a test with a server store and with one in the cookie.
 func eachTimed(t *testing.T, cfg session.Config, test func(*testing.T, *visitor, *countingStore)) {
-	for name, store := range map[string]session.Store{"memory": session.NewMemoryStore(), "sealed": cookieStore(t, secretOne)} {
+	for name, store := range valueStores(t) {
 		t.Run(name, func(t *testing.T) {
 			counting := &countingStore{Store: store}
 			test(t, newSite(t, counting, cfg).visitor(), counting)

@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/doorman-go/session"
+	"github.com/doorman-go/session/internal/redistest"
 )
 
 // failure returns the error that a request's commit ended in, and checks that the handler's answer did not leave.
@@ -126,6 +127,7 @@ func TestValues_OddKeys(t *testing.T) {
 	}
 	v := newSite(t, session.NewMemoryStore(), session.Config{}).visitor()
 	checkKeys(t, v, odd)
+	checkKeys(t, newSite(t, redisStore(t, redistest.Start(t), session.RedisOptions{}), session.Config{}).visitor(), odd)
 	for i := range odd { // one cookie does not hold all of them
 		if i+8 < len(odd) {
 			checkKeys(t, newSite(t, cookieStore(t, secretOne), session.Config{}).visitor(), odd[i:i+8])
@@ -161,13 +163,17 @@ func TestValues_TenThousandKeys(t *testing.T) {
 	for i := range keys {
 		keys[i] = fmt.Sprint("key ", i)
 	}
-	checkKeys(t, newSite(t, session.NewMemoryStore(), session.Config{}).visitor(), keys)
+	for _, store := range []session.Store{session.NewMemoryStore(), redisStore(t, redistest.Start(t), session.RedisOptions{})} {
+		checkKeys(t, newSite(t, store, session.Config{}).visitor(), keys)
+	}
 }
 
 func TestValues_OneMegabyte(t *testing.T) {
-	v := newSite(t, session.NewMemoryStore(), session.Config{}).visitor()
-	most := strings.Repeat("x", session.MaxValueSize-len(`""`))
-	v.must(func(s *session.Session) { s.Set("k", most); s.Set("other", most) })
-	require.Equal(t, most, read[string](v, "k"))
-	require.Equal(t, most, read[string](v, "other"), "it is a limit of each value")
+	for _, store := range []session.Store{session.NewMemoryStore(), redisStore(t, redistest.Start(t), session.RedisOptions{})} {
+		v := newSite(t, store, session.Config{}).visitor()
+		most := strings.Repeat("x", session.MaxValueSize-len(`""`))
+		v.must(func(s *session.Session) { s.Set("k", most); s.Set("other", most) })
+		require.Equal(t, most, read[string](v, "k"))
+		require.Equal(t, most, read[string](v, "other"), "it is a limit of each value")
+	}
 }

@@ -14,11 +14,15 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/doorman-go/session"
+	"github.com/doorman-go/session/internal/redistest"
 )
 
 // valueStores are where values are kept: decoded and encoded again, or as they are.
 func valueStores(t *testing.T) map[string]session.Store {
-	return map[string]session.Store{"memory": session.NewMemoryStore(), "sealed": cookieStore(t, secretOne)}
+	return map[string]session.Store{
+		"memory": session.NewMemoryStore(), "sealed": cookieStore(t, secretOne),
+		"redis": redisStore(t, redistest.Start(t), session.RedisOptions{}),
+	}
 }
 
 // later sets a value in one request and reads it in the next.
