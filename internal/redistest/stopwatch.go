@@ -1,0 +1,82 @@
+package redistest
+
+import (
+	"sync"
+	"time"
+)
+
+// A Stopwatch measures how long something takes, without the time for which this process was kept from running: on a
+// machine with other things to do a timer is late, and that says nothing of what is measured. A goroutine of its own
+// sleeps meanwhile, for a moment at a time, and what it wakes up late by is not counted. A wait that is too long is seen
+// in full: nothing keeps the goroutine from waking up then.
+type Stopwatch struct {
+	stop chan struct{}
+
+	mu    sync.Mutex
+	begun time.Time
+	due   time.Time // when the goroutine is to wake up
+	lost  time.Duration
+}
+
+const (
+	nap       = 5 * time.Millisecond
+	tolerable = 5 * time.Millisecond // that a timer is late by on any machine
+)
+
+// NewStopwatch starts a Stopwatch. It must be stopped.
+func NewStopwatch() *Stopwatch {
+	w := &Stopwatch{stop: make(chan struct{})}
+	w.Restart()
+	go w.doze()
+	return w
+}
+
+func (w *Stopwatch) doze() {
+	for {
+		select {
+		case <-w.stop:
+			return
+		case <-time.After(nap):
+			w.note()
+		}
+	}
+}
+
+// note adds what the goroutine is late by, and lets it sleep on.
+func (w *Stopwatch) note() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	now := time.Now()
+	w.lost += w.late(now)
+	w.due = now.Add(nap)
+}
+
+func (w *Stopwatch) late(now time.Time) time.Duration {
+	if late := now.Sub(w.due); late > tolerable {
+		return late
+	}
+	return 0
+}
+
+// Restart begins anew.
+func (w *Stopwatch) Restart() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.begun, w.lost = time.Now(), 0
+	w.due = w.begun.Add(nap)
+}
+
+// Elapsed returns the time since the beginning.
+func (w *Stopwatch) Elapsed() time.Duration {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	now := time.Now()
+	return now.Sub(w.begun) - w.lost - w.late(now)
+}
+
+// Stop ends it, and returns Elapsed.
+func (w *Stopwatch) Stop() time.Duration {
+	elapsed := w.Elapsed()
+	close(w.stop)
+	return elapsed
+}
