@@ -15,11 +15,11 @@ import (
 
 // The client resends a write whose reply was lost; it must count once.
 func TestGuarantee03_LostReply(t *testing.T) {
-	for _, path := range []string{"/count", "/write", "/login", "/logout"} {
+	for _, path := range []string{"/count", "/write", "/login", "/regenerate", "/logout"} {
 		t.Run(path, func(t *testing.T) {
 			s := newFaultSite(t)
 			b := s.seeded()
-			for _, warm := range []string{"/count", "/login", "/logout"} { // so that Redis knows the scripts
+			for _, warm := range []string{"/count", "/login", "/regenerate", "/logout"} { // so that Redis knows the scripts
 				s.ask(s.seeded(), warm, 200)
 			}
 			old := *b
@@ -36,11 +36,27 @@ func TestGuarantee03_LostReply(t *testing.T) {
 			case "/login":
 				require.Equal(t, "ada[seed]", s.ask(b, "/read", 200))
 				require.Equal(t, "[]", s.ask(&old, "/read", 200))
+			case "/regenerate":
+				require.Equal(t, "[count seed]", s.ask(b, "/read", 200))
+				require.Equal(t, "[]", s.ask(&old, "/read", 200))
+				require.NotEqual(t, old.cookie, b.cookie)
 			case "/logout":
 				require.Equal(t, "[]", s.ask(&old, "/read", 200))
 			}
 		})
 	}
+}
+
+// The reply to the creation of a session is lost: one session comes of it, and the browser has its cookie.
+func TestGuarantee03_LostReply_NewSession(t *testing.T) {
+	s := newFaultSite(t)
+	s.seeded()
+	before := len(s.stored())
+	s.proxy.Once(redistest.LoseReply, "evalsha")
+	b := newSurfer(s.h)
+	s.ask(b, "/write", 200)
+	require.Equal(t, "[written]", s.ask(b, "/read", 200))
+	require.Len(t, s.stored(), before+1)
 }
 
 // value returns what Redis holds for a key of the browser's session.
@@ -123,14 +139,36 @@ func TestGuarantee06_ForeignRecords(t *testing.T) {
 	}
 }
 
-// The same between the load and the commit: whatever the answer, the foreign thing is left alone.
+// The same between the load and the commit: the session is over, and the foreign thing is left alone.
 func TestGuarantee06_ForeignRecordsBeforeTheCommit(t *testing.T) {
-	s := newFaultSite(t)
-	b := s.seeded()
-	key := s.key(b)
-	s.hook = func() { s.command("DEL", key); s.command("SET", key, "text") }
-	require.Contains(t, []int{409, 503}, b.get("/hooked").Code)
-	require.Equal(t, "text", s.admin.Get(t.Context(), key).Val())
+	for name, do := range map[string]struct {
+		f      func(*session.Session)
+		status int
+	}{
+		"read":       {func(*session.Session) {}, 200},
+		"write":      {func(s *session.Session) { s.Set("new", 1) }, 409},
+		"update":     {func(s *session.Session) { counter.Update(s, func(n int) int { return n + 1 }) }, 409},
+		"regenerate": {regenerate, 409},
+		"touch":      {func(s *session.Session) { s.Delete("none") }, 200},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newFaultSite(t)
+			b := s.seeded()
+			key := s.key(b)
+			s.hook = func() { s.command("DEL", key); s.command("SET", key, "text") }
+			s.h = s.Middleware(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				current := session.FromContext(r.Context())
+				current.Keys()
+				s.hook()
+				do.f(current)
+				write(w, r)
+			}))
+			w := (&surfer{h: s.h, cookie: b.cookie}).get("/")
+			require.Equal(t, do.status, w.Code)
+			require.Empty(t, w.Header().Values("Set-Cookie"))
+			require.Equal(t, "text", s.admin.Get(t.Context(), key).Val())
+		})
+	}
 }
 
 // A field that can't be read costs itself only.

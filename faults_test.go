@@ -72,6 +72,8 @@ func (s *faultSite) serve(w http.ResponseWriter, r *http.Request) {
 		session.Key[int]("count").Update(current, func(n int) int { return n + 1 })
 	case "/logout":
 		err = current.Destroy()
+	case "/regenerate":
+		err = current.Regenerate()
 	case "/login":
 		err = current.Login("ada", "seed")
 	}
