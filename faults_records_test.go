@@ -171,6 +171,55 @@ func TestGuarantee06_ForeignRecordsBeforeTheCommit(t *testing.T) {
 	}
 }
 
+// What stands in the place of a user's index is no session's fault. A login that can't be listed is told to try again,
+// with nothing done by halves, and a logout is done.
+func TestGuarantee06_ForeignIndex(t *testing.T) {
+	s := newFaultSite(t)
+	b, other := s.seeded(), s.seeded()
+	s.ask(other, "/login", 200)
+	const index = "session:user:ada"
+	before := s.count(session.EventLoggedIn)
+	s.command("SET", index, "text")
+	s.ask(b, "/login", 503)
+	require.Equal(t, "[seed]", s.ask(b, "/read", 200))
+	s.ask(other, "/login", 503)
+	s.ask(other, "/regenerate", 503)
+	require.Equal(t, "ada[seed]", s.ask(other, "/read", 200))
+	require.Equal(t, before, s.count(session.EventLoggedIn))
+	s.ask(other, "/write", 200) // which does not concern the index
+	s.ask(other, "/logout", 200)
+	require.Equal(t, "[]", s.ask(other, "/read", 200))
+	require.Equal(t, "text", s.admin.Get(t.Context(), index).Val())
+	s.command("DEL", index)
+	s.ask(b, "/login", 200)
+	require.Equal(t, "ada[seed]", s.ask(b, "/read", 200))
+}
+
+// Login starts a session whatever has come into the place of the old one, in one slot and in several.
+func TestGuarantee04_LoginOverAForeignRecord(t *testing.T) {
+	server := redistest.Start(t)
+	client := redisClient(t, server)
+	for name, store := range map[string]session.Store{
+		"one slot":      session.NewRedisStore(client, session.RedisOptions{}),
+		"several slots": session.NewRedisStore(across{client}, session.RedisOptions{}),
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, session.Config{}, store)
+			old := w.login("ada")
+			key := "session:" + w.look(old).id
+			f := w.launch(0, old, "save", act(func(s *session.Session) { _ = s.Login("grace", "cart") }))
+			require.NoError(t, client.Del(t.Context(), key).Err())
+			require.NoError(t, client.Set(t.Context(), key, "text", 0).Err())
+			b := browser{w.name, old}
+			resp := f.land()
+			require.Equal(t, http.StatusOK, resp.StatusCode)
+			b.receive(resp)
+			require.Equal(t, look{w.look(b.cookie).id, "grace", nil}, w.look(b.cookie))
+			require.Equal(t, "text", client.Get(t.Context(), key).Val())
+		})
+	}
+}
+
 // A field that can't be read costs itself only.
 func TestGuarantee12_ForeignFields(t *testing.T) {
 	s := newFaultSite(t)

@@ -83,10 +83,19 @@ local function expire(key, now)
   return true
 end
 
--- enlist puts a session into its user's index, and drops what has ended there.
+-- fields returns what HMGET does, and of a key that holds something else that there is nothing.
+local function fields(key, ...)
+  local f = redis.pcall('HMGET', key, ...)
+  return f.err and {} or f
+end
+
+-- enlist puts a session into its user's index, and drops what has ended there. It comes before all other writes, which
+-- would not be undone: the index may be something else, which is an error and not one of the session's own key, and
+-- Redis refuses a script for want of memory at the first write only, if that may take some.
 local function enlist(index, id, deadline, now)
+  local added = redis.pcall('ZADD', index, deadline, id)
+  if type(added) == 'table' then error("the user's index can't be written: " .. added.err) end
   redis.call('ZREMRANGEBYSCORE', index, '-inf', now)
-  redis.call('ZADD', index, deadline, id)
   local time = math.ceil((deadline - now) / 1000)
   if redis.call('PTTL', index) < time then redis.call('PEXPIRE', index, time) end
 end

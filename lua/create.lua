@@ -13,12 +13,13 @@ if f[1] then return 'taken' end
 
 local there = false
 if old ~= '' then
-  local o = redis.call('HMGET', old, 'i', 'x', 'm', 't')
+  local o = fields(old, 'i', 'x', 'm', 't')
   there = o[1] and not o[2] and (left(o[3], o[4], now) or 0) > 0
   if not there and not fresh then return o[2] and 'ended' or 'gone' end
   if there and conflicts(old, expected) then return redis.call('HGETALL', old) end
 end
 
+if index ~= '' then enlist(index, id, deadline, now) end
 if there and fresh then
   for _, field in ipairs(keep) do
     local value = redis.call('HGET', old, field)
@@ -33,11 +34,10 @@ elseif there then
 end
 apply(new, cleared and not fresh, keep, deleted, pairs_)
 redis.call('HSET', new, 'o', noted(redis.call('HGET', new, 'o'), op, now, now - window, most))
-local lasts = expire(new, now) -- or its own limits are over, and so is it
+expire(new, now) -- or its own limits are over, and so is it
 
-if there and oldIndex ~= '' then redis.call('ZREM', oldIndex, replaced) end
-if index == '' or not lasts then return 'ok' end
-enlist(index, id, deadline, now)
+if there and oldIndex ~= '' then redis.pcall('ZREM', oldIndex, replaced) end
+if index == '' then return 'ok' end
 if maximum == 0 or redis.call('ZCARD', index) <= maximum then return 'ok' end
 
 -- Over the maximum: the oldest logins go, once those that have ended by themselves are out of the way.

@@ -7,5 +7,5 @@ if f[2] then return f[2] end
 if not f[1] and not force then return 'none' end
 if f[1] and user ~= '' and f[3] ~= user then return 'none' end
 bury(KEYS[1], '-', age)
-if f[3] and indexPrefix ~= '' then redis.call('ZREM', indexPrefix .. f[3], id) end
+if f[3] and indexPrefix ~= '' then redis.pcall('ZREM', indexPrefix .. f[3], id) end
 return f[1] and 'live' or 'none'

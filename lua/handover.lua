@@ -3,7 +3,7 @@
 local op, successor, age, fresh = take(), take(), take(), take() == '1'
 local expected = list()
 
-local f = redis.call('HMGET', KEYS[1], 'i', 'x', 'y')
+local f = fields(KEYS[1], 'i', 'x', 'y')
 if f[2] and not made(f[3], op) then return 'ended' end
 if not f[1] then return 'gone' end
 if not f[2] and conflicts(KEYS[1], expected) then return { 'conflict', redis.call('HGETALL', KEYS[1]) } end

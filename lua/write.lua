@@ -22,7 +22,7 @@ if op ~= '' then
   table.insert(pairs_, 'o')
   table.insert(pairs_, noted(f[3], op, now, now - window, most))
 end
+if KEYS[2] then enlist(KEYS[2], f[1], deadline, now) end
 apply(KEYS[1], cleared, keep, deleted, pairs_)
 if (due or deadline > 0) and not expire(KEYS[1], now) then return 'ok' end -- its new limits are over, and so is it
-if KEYS[2] then enlist(KEYS[2], f[1], deadline, now) end
 return 'ok'
