@@ -9,7 +9,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime/debug"
 	"strings"
 	"testing"
 	"time"
@@ -89,15 +88,9 @@ func TestAdvisory_UnsafeDeserialisation(t *testing.T) {
 	})
 }
 
-// go-redis CVE-2025-29923: replies out of order gave one client another's session.
+// go-redis CVE-2025-29923: replies out of order gave one client another's session. That no version with the fault is used
+// is looked at in TestAdvisory_OutOfOrderReplies_MinimumVersion; here a store gives another's.
 func TestAdvisory_OutOfOrderReplies(t *testing.T) {
-	info, ok := debug.ReadBuildInfo()
-	require.True(t, ok)
-	for _, dep := range info.Deps {
-		if dep.Path == "github.com/redis/go-redis/v9" {
-			require.NotRegexp(t, `^v9\.([0-4]\.|5\.[0-4]$|6\.[0-2]$|7\.[0-2]$)`, dep.Version, "fixed in 9.5.5, 9.6.3 and 9.7.3")
-		}
-	}
 	swapped := &swappedStore{MemoryStore: session.NewMemoryStore()}
 	w := newWorld(t, session.Config{}, swapped)
 	ada, grace := w.login("ada"), w.login("grace")

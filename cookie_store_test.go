@@ -69,18 +69,6 @@ func TestAdvisory_StaleFallbackKey_Rotation(t *testing.T) {
 	}
 }
 
-func TestGuarantee13_ResealingExtendsNothing(t *testing.T) {
-	v := newSite(t, cookieStore(t, secretOne), session.Config{}).visitor()
-	v.signIn("ada")
-	before := v.view()
-	v.site.clock.move(time.Second)
-	v = v.on(cookieStore(t, secretTwo, secretOne))
-	after := v.view()
-	require.Equal(t, before, after)
-	v.site.clock.move(24*time.Hour - time.Second)
-	require.True(t, v.signedOut())
-}
-
 // A view is what a session tells of itself.
 type view struct {
 	id, user                          string
