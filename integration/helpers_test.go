@@ -36,6 +36,11 @@ func newSite(t testing.TB, nodes []*redistest.Server, parameters string, opts se
 	store, err := session.OpenRedisStore(t.Context(), address+"?"+strings.TrimPrefix(parameters, "&"), opts)
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = store.Close() })
+	return newSiteOn(t, store, cfg)
+}
+
+// newSiteOn is newSite with a store of the test's.
+func newSiteOn(t testing.TB, store *session.RedisStore, cfg session.Config) *site {
 	cfg.Logger = slog.New(slog.DiscardHandler)
 	if cfg.StoreTimeout == 0 {
 		cfg.StoreTimeout = timeout
