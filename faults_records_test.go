@@ -95,6 +95,7 @@ func TestGuarantee06_ScriptFlush(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, 1, n)
 	require.Equal(t, "[]", s.ask(b, "/read", 200))
+	s.requireNoLeak()
 }
 
 func TestGuarantee02_FlushAll(t *testing.T) {
@@ -107,6 +108,7 @@ func TestGuarantee02_FlushAll(t *testing.T) {
 	require.Equal(t, "[]", s.ask(b, "/read", 200))
 	s.ask(b, "/write", 200)
 	require.Equal(t, "[written]", s.ask(b, "/read", 200))
+	s.requireNoLeak()
 }
 
 // What stands in a session's place without being one opens nothing, and is left alone.
@@ -135,6 +137,7 @@ func TestGuarantee06_ForeignRecords(t *testing.T) {
 			s.ask(b, "/write", 200)
 			require.Equal(t, "[written]", s.ask(b, "/read", 200), "under an id of its own")
 			require.Equal(t, before, s.admin.Dump(t.Context(), key).Val())
+			s.requireNoLeak()
 		})
 	}
 }

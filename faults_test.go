@@ -119,13 +119,17 @@ func (s *faultSite) seeded() *surfer {
 	return b
 }
 
-// stored returns all that Redis holds, but for when sessions were last used.
+// stored returns all that Redis holds.
 func (s *faultSite) stored() map[string]any {
 	s.Helper()
 	all := map[string]any{}
 	keys, err := s.admin.Keys(s.Context(), "session:*").Result()
 	require.NoError(s, err)
 	for _, key := range keys {
+		if s.admin.Type(s.Context(), key).Val() == "zset" { // a user's index
+			all[key] = s.admin.ZRangeWithScores(s.Context(), key, 0, -1).Val()
+			continue
+		}
 		fields, err := s.admin.HGetAll(s.Context(), key).Result()
 		require.NoError(s, err)
 		all[key] = fields
@@ -208,7 +212,8 @@ func TestGuarantee06_Faults(t *testing.T) {
 	for _, f := range serverFaults {
 		t.Run(f.name, func(t *testing.T) {
 			s := newFaultSite(t)
-			reader, leaver, nobody := s.seeded(), s.seeded(), newSurfer(s.h)
+			reader, leaver, member, nobody := s.seeded(), s.seeded(), s.seeded(), newSurfer(s.h)
+			s.ask(member, "/login", 200)
 			harmless := s.stored()
 			f.begin(s)
 			s.ask(reader, "/plain", 200) // the session is not used
@@ -217,10 +222,13 @@ func TestGuarantee06_Faults(t *testing.T) {
 			s.ask(reader, "/write", f.write)
 			s.ask(reader, "/count", f.write)
 			s.ask(reader, "/login", f.write)
+			s.ask(member, "/login", f.write)
+			s.ask(member, "/regenerate", f.write)
 			s.ask(nobody, "/write", f.write)
 			s.ask(leaver, "/logout", f.logout)
 			f.end(s)
 			require.Equal(t, "[seed]", s.back(reader))
+			require.Equal(t, "ada[seed]", s.back(member))
 			if f.logout == 503 {
 				require.Equal(t, "[seed]", s.back(leaver))
 				require.Equal(t, harmless, s.stored())
