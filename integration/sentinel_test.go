@@ -52,3 +52,43 @@ func killed(master, sentinel *redistest.Server) time.Duration {
 		time.Sleep(5 * time.Millisecond)
 	}
 }
+
+// TestSentinel_MasterStopped: the master hangs (SIGSTOP), and its replica takes over. Every answer comes in time, also those
+// given while nobody knows who is the master; and whoever was signed in is, once there is one.
+func TestSentinel_MasterStopped(t *testing.T) {
+	const storeTimeout = 500 * time.Millisecond
+	master, _, sentinels := redistest.Sentinel(t)
+	s := newSite(t, sentinels, "master_name="+redistest.SentinelMaster, session.RedisOptions{}, session.Config{StoreTimeout: storeTimeout})
+	c := s.client()
+	c.must("/login/ada")
+	c.must("/set/kept")
+	replicated(t, master)
+	master.Pause()
+	begun, refused := time.Now(), 0
+	for {
+		watch := redistest.NewStopwatch()
+		status, body := c.ask("/")
+		require.Less(t, watch.Stop(), storeTimeout+100*time.Millisecond)
+		if status == 200 {
+			require.Equal(t, "ada[kept]0", body)
+			break
+		}
+		require.Equal(t, 503, status)
+		require.Equal(t, "Service Unavailable\n", body)
+		refused++
+		require.Less(t, time.Since(begun), 20*time.Second)
+		time.Sleep(20 * time.Millisecond) // the pace of the user
+	}
+	require.NotZero(t, refused)
+	life(t, s, 1)
+}
+
+// replicated waits until the replica has what the master has.
+func replicated(t *testing.T, master *redistest.Server) {
+	require.Eventually(t, func() bool {
+		info := master.MustDo("INFO", "replication")
+		_, offset, _ := strings.Cut(info, "master_repl_offset:")
+		offset, _, _ = strings.Cut(offset, "\r")
+		return strings.Contains(info, ",offset="+offset+",")
+	}, 10*time.Second, 10*time.Millisecond)
+}
