@@ -3,8 +3,10 @@ package session_test
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 
@@ -136,6 +138,34 @@ func TestGuarantee11_TenThousandBadCookies(t *testing.T) {
 			require.Less(t, counting.calls()-made, int64(100))
 			require.False(t, good.signedOut())
 			require.Less(t, len(site.log()), 1000, "garbage does not fill the log")
+		})
+	}
+}
+
+// The checksum keeps garbage from the seal, and is no secret: here it is right each time, and the seal has to hold alone.
+func TestGuarantee11_TenThousandBadSeals(t *testing.T) {
+	names := slices.Sorted(maps.Keys(spoiled))
+	for kind, construct := range kinds {
+		t.Run(kind, func(t *testing.T) {
+			site := newSite(t, must(construct(secretOne)), session.Config{})
+			good := site.visitor()
+			good.signIn("ada")
+			sealed := unchecked(t, site.name, good.cookie)
+			random := rand.New(rand.NewPCG(3, 4))
+			for range 10_000 {
+				forged := spoiled[names[random.IntN(len(names))]](random, sealed)
+				if forged == sealed {
+					continue
+				}
+				v := &visitor{site, checked(site.name, forged)}
+				resp := v.must(func(s *session.Session) {
+					if s.ID() != "" || s.User() != "" || s.Err() != nil {
+						t.Errorf("%q is accepted: %v", forged, s.Err())
+					}
+				})
+				require.Empty(t, resp.Cookies())
+			}
+			require.False(t, good.signedOut())
 		})
 	}
 }
