@@ -150,3 +150,33 @@ func TestGuarantee04_AnsweredBeforeArrivedAfter(t *testing.T) {
 		}
 	})
 }
+
+// What a response with a cookie does that arrives after the one with the new id is documented: the browser is signed out.
+func TestGuarantee04_AnsweredBeforeArrivedAfter_AsDocumented(t *testing.T) {
+	eachStore(t, session.Config{}, func(w *world) {
+		b := browser{w.name, w.login("ada")}
+		answered := w.do(b.cookie, func(s *session.Session) { s.SetPersistent(true) })
+		require.Len(w.t, answered.Cookies(), 1)
+		b.receive(w.request(len(w.nodes)-1, b.cookie, act(regenerate)))
+		b.receive(answered)
+		require.True(w.t, w.dead(b.cookie))
+	})
+}
+
+// What Save put into the header is not sent if the session ended since: the answer of 409 has no cookie.
+func TestGuarantee02_EndedAfterASave(t *testing.T) {
+	eachStore(t, session.Config{}, func(w *world) {
+		for _, begin := range []func(*session.Session){regenerate, login} {
+			resp := w.do(w.login("ada"), func(s *session.Session) {
+				begin(s)
+				require.NoError(w.t, s.Save(context.Background()))
+				_, err := w.last().manager.RevokeUser(context.Background(), "ada")
+				require.NoError(w.t, err)
+				s.Set("new", 1)
+			})
+			require.Equal(w.t, http.StatusConflict, resp.StatusCode)
+			require.Empty(w.t, resp.Cookies())
+			require.Empty(w.t, w.live())
+		}
+	})
+}
