@@ -189,12 +189,12 @@ func race(w *world, b backing, e ender, r racer, at string) {
 
 // lateFirst tells whether the browser is signed in if the response that was overtaken arrives first.
 func lateFirst(b backing, e ender, r racer) bool {
-	switch {
-	case e.name == "logout": // the cookie is gone, also a new login's: it fails to the safe side
+	switch e.name {
+	case "logout": // the cookie is gone, also a new login's: it fails to the safe side
 		return false
-	case e.name == "regenerate":
+	case "regenerate":
 		return r.name != "Destroy" || b.sealed // what was signed out is, whatever cookie comes last; but a list knows no successors
-	case e.name == "login": // it is a session of its own
+	case "login": // it is a session of its own
 		return true
 	}
 	return r.name == "Login"
