@@ -94,7 +94,10 @@ end
 -- Redis refuses a script for want of memory at the first write only, if that may take some.
 local function enlist(index, id, deadline, now)
   local added = redis.pcall('ZADD', index, deadline, id)
-  if type(added) == 'table' then error("the user's index can't be written: " .. added.err) end
+  if type(added) == 'table' then
+    if string.find(added.err, 'WRONGTYPE', 1, true) then error("the user's index holds something else") end
+    redis.call('ZADD', index, deadline, id) -- fails again, and as what it is: clients know READONLY and the like
+  end
   redis.call('ZREMRANGEBYSCORE', index, '-inf', now)
   local time = math.ceil((deadline - now) / 1000)
   if redis.call('PTTL', index) < time then redis.call('PEXPIRE', index, time) end
