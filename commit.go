@@ -22,8 +22,13 @@ func (x *exchange) load(st *state) error {
 	if malformed > 0 {
 		x.eventFor(EventRejected, "", "", "malformed", nil)
 	}
+	if len(tokens) == 0 {
+		return nil
+	}
+	call := x.manager.storeContext(x.request.Context(), x.manager.config.StoreTimeout) // for all of them
+	defer call.release()
 	for _, token := range tokens {
-		record, err := x.loadOne(token)
+		record, err := x.loadOne(call, token)
 		switch {
 		case err == nil:
 			st.base, st.lapsed = record, false
@@ -39,9 +44,7 @@ func (x *exchange) load(st *state) error {
 }
 
 // loadOne asks the store for one token. An error that is not ErrNotFound fails the load.
-func (x *exchange) loadOne(token Token) (*Record, error) {
-	call := x.manager.storeContext(x.request.Context(), x.manager.config.StoreTimeout)
-	defer call.release()
+func (x *exchange) loadOne(call context.Context, token Token) (*Record, error) {
 	record, err := x.manager.store.Load(call, token)
 	if err == nil {
 		err = x.admit(token, record)
@@ -134,13 +137,22 @@ func (x *exchange) commit(ctx context.Context, header bool) error {
 	x.session.mu.Lock()
 	defer x.session.mu.Unlock()
 	s := &x.session
-	if header && !x.response.begun.Load() {
+	header = header && !x.response.begun.Load() // it may have been sent while this waited for another commit
+	if header {
 		varyByCookie(x.response.w.Header())
 	}
 	if err := cmp.Or(x.failure, s.loadErr, s.encodeErr); err != nil {
 		return err
 	}
-	p := s.state.plan()
+	for {
+		if err := x.do(ctx, s.state.plan(), header); !errors.Is(err, errOtherPlan) {
+			return err
+		}
+	}
+}
+
+// do does what is planned.
+func (x *exchange) do(ctx context.Context, p plan, header bool) error {
 	switch p.step {
 	case nothing:
 		return nil
@@ -154,6 +166,10 @@ func (x *exchange) commit(ctx context.Context, header bool) error {
 	}
 	return x.store(ctx, p, header)
 }
+
+// errOtherPlan means that the request has changed its session so, while the lock was let go, that something else has to
+// be done.
+var errOtherPlan = errors.New("session: something else has to be done")
 
 // destroy ends the session and removes the cookie.
 func (x *exchange) destroy(ctx context.Context, header bool) error {
@@ -183,12 +199,14 @@ func (x *exchange) clearSiteData(h http.Header) {
 	}
 }
 
+const opDelete = "delete"
+
 func (x *exchange) deleteBase(ctx context.Context) error {
 	base := x.session.state.base
 	call := x.manager.storeContext(context.WithoutCancel(ctx), x.manager.config.StoreTimeout)
 	defer call.release()
 	if err := x.manager.store.Delete(call, base.ID, base.Deadline); err != nil {
-		return x.storeError("delete", base.ID, err)
+		return x.storeError(opDelete, base.ID, err)
 	}
 	return nil
 }
@@ -217,8 +235,10 @@ func (x *exchange) store(ctx context.Context, p plan, header bool) error {
 		return ErrResponseStarted
 	}
 	value := token.cookieValue()
-	if moved && len(x.manager.config.Name)+len(value) > maxCookie {
-		return ErrCookieTooLarge
+	if moved {
+		if err := x.manager.config.cookieValueFault(value); err != nil {
+			return err
+		}
 	}
 	x.told(p)
 	if st.destroy && header {
@@ -258,10 +278,14 @@ func (x *exchange) attempt(ctx context.Context, p *plan) (Token, error) {
 		if err := x.rebase(conflict.Current); err != nil {
 			return Token{}, fmt.Errorf("%w: %w", errUpdate, err)
 		}
-		*p = st.plan()
-		if p.change == nil || call.Err() != nil {
+		if call.Err() != nil {
 			return Token{}, errors.Join(err, call.Err())
 		}
+		next := st.plan()
+		if next.step != p.step || next.cookie != p.cookie {
+			return Token{}, errOtherPlan
+		}
+		*p = next
 	}
 }
 
@@ -273,9 +297,7 @@ func (x *exchange) rebase(current *Record) error {
 	s := &x.session
 	for {
 		version, edits := s.state.version, s.state.edits
-		s.mu.Unlock()
-		remade, err := remake(edits, current)
-		s.mu.Lock()
+		remade, err := x.unlocked(func() (map[string]edit, error) { return remake(edits, current) })
 		if err != nil {
 			return err
 		}
@@ -284,6 +306,13 @@ func (x *exchange) rebase(current *Record) error {
 			return nil
 		}
 	}
+}
+
+// unlocked runs the application's code without the session's lock, which is taken again even if that panics.
+func (x *exchange) unlocked(f func() (map[string]edit, error)) (map[string]edit, error) {
+	x.session.mu.Unlock()
+	defer x.session.mu.Lock()
+	return f()
 }
 
 // touchFailed: the request itself lost nothing, so it is answered; that the session may end early is told.
@@ -299,8 +328,10 @@ func (x *exchange) touchFailed(err error) error {
 }
 
 func (x *exchange) commitError(err error) error {
-	if errors.Is(err, ErrCookieTooLarge) || errors.Is(err, errors.ErrUnsupported) || errors.Is(err, errUpdate) {
-		return err
+	for _, as := range []error{ErrCookieTooLarge, errors.ErrUnsupported, errUpdate, errOtherPlan} {
+		if errors.Is(err, as) {
+			return err
+		}
 	}
 	id := ""
 	if base := x.session.state.base; base != nil {

@@ -1,6 +1,7 @@
 package session
 
 import (
+	"errors"
 	"net/http"
 	"net/textproto"
 	"strings"
@@ -35,7 +36,7 @@ func cookieTokens(tokens []Token, h http.Header, name string) (found []Token, pr
 	return tokens, present, malformed
 }
 
-// cookie returns the session's cookie. An expires of zero makes one that goes with the browser, and a token of "" one
+// cookie returns the session's cookie. An expires of zero makes one that goes with the browser, and a value of "" one
 // that deletes: with the same attributes, or the browser keeps it.
 func (c *Config) cookie(value string, now, expires time.Time) *http.Cookie {
 	cookie := &http.Cookie{
@@ -57,11 +58,17 @@ func (c *Config) attributes() string {
 	return line
 }
 
-// Headers that are the same for all responses. They have no capacity to spare: who adds to one gets a copy.
-var (
-	noStore    = []string{"no-store"}
-	varyCookie = []string{"Cookie"}
-)
+// cookieValueFault tells what is wrong with a value that a store made.
+func (c *Config) cookieValueFault(value string) error {
+	if len(c.Name)+len(value) > maxCookie {
+		return ErrCookieTooLarge
+	}
+	probe := http.Cookie{Name: c.Name, Value: value}
+	if probe.Valid() != nil {
+		return errors.New("session: the store returned a token whose value can't stand in a cookie")
+	}
+	return nil
+}
 
 // setCookie puts the line of a cookie in the header in place of one of the same name, so that there is one per response
 // (RFC 6265bis, section 4.1.1), and keeps caches from storing it.
@@ -69,7 +76,7 @@ func setCookie(h http.Header, name, line string) {
 	dropCookie(h, name)
 	h["Set-Cookie"] = append(h["Set-Cookie"], line)
 	if !hasToken(h["Cache-Control"], "no-store") {
-		h["Cache-Control"] = noStore
+		h["Cache-Control"] = []string{"no-store"}
 	}
 }
 
@@ -99,7 +106,7 @@ func dropCookie(h http.Header, name string) bool {
 func varyByCookie(h http.Header) {
 	switch lines := h["Vary"]; {
 	case len(lines) == 0:
-		h["Vary"] = varyCookie
+		h["Vary"] = []string{"Cookie"}
 	case !hasToken(lines, "Cookie") && !hasToken(lines, "*"):
 		h["Vary"] = append(lines, "Cookie")
 	}

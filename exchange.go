@@ -153,9 +153,12 @@ func (x *exchange) endDestroyed() error {
 	x.session.mu.Lock()
 	defer x.session.mu.Unlock()
 	st := x.session.state
+	if st == nil || !st.destroy || st.base == nil {
+		return nil
+	}
 	var failed *StoreError
-	if st == nil || !st.destroy || st.base == nil || errors.As(x.response.failed, &failed) {
-		return nil // nothing to end, or the store has just been asked
+	if errors.As(x.response.failed, &failed) && failed.Op == opDelete {
+		return nil // the store has just been asked
 	}
 	if err := x.deleteBase(x.request.Context()); err != nil {
 		x.log(slog.LevelError, "session: a logout could not be done", err)

@@ -25,7 +25,8 @@ type plan struct {
 	cookie bool // the response must carry the cookie; a store that keeps the session in the cookie needs that always
 }
 
-// plan decides what has to be done for the changes made so far. It changes nothing but the id for a new session.
+// plan decides what has to be done for the changes made so far. It changes nothing but the id for a new session and the
+// changes' mark.
 func (st *state) plan() plan {
 	switch {
 	case st.fresh && !st.holds():
@@ -63,7 +64,7 @@ func (st *state) change(now time.Time) *Change {
 	}
 	r.Values, r.Flashes = st.values(), st.flashes()
 	c := &Change{
-		Operation: randomText(operationSize), Record: &r, Cleared: st.cleared, Keep: st.keep, Attributes: st.attributed(),
+		Operation: st.mark(), Record: &r, Cleared: st.cleared, Keep: st.keep, Attributes: st.attributed(),
 		FlashesTaken: st.taken, Base: st.base,
 	}
 	for id := range st.added {

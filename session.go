@@ -81,9 +81,25 @@ func (s *Session) open() *state {
 	}
 	s.state = &state{config: s.config}
 	if s.keeper != nil {
-		s.loadErr = s.keeper.load(s.state)
+		s.load()
 	}
 	return s.state
+}
+
+var errLoadPanicked = errors.New("session: it was not loaded, since that panicked")
+
+// load asks the keeper. If that panics, as Config.Revalidate or a store may, the panic goes on, and who uses the session
+// all the same finds that it could not be loaded.
+func (s *Session) load() {
+	returned := false
+	defer func() {
+		if !returned {
+			s.state, s.loadErr = &state{config: s.config}, errLoadPanicked
+			s.mu.Unlock()
+		}
+	}()
+	s.loadErr = s.keeper.load(s.state)
+	returned = true
 }
 
 // used tells whether a method has loaded the session.
@@ -314,9 +330,11 @@ func (s *Session) Destroy() error {
 }
 
 // Save commits now what was changed so far, for handlers that stream or hijack the connection, or that have to know.
-// Config.StoreTimeout bounds it; a commit once begun is not cut short by the context's end. It returns ErrResponseStarted if a cookie would have to be sent and can't be, ErrSessionEnded if the
-// session ended meanwhile, ErrCookieTooLarge, a *StoreError, or the error of a load or of a value's encoding. Unless the
-// session ended, the changes are still there after an error, and the commit at the response's start tries again.
+// Config.StoreTimeout bounds it; a commit once begun is not cut short by the context's end. It returns ErrResponseStarted
+// if a cookie would have to be sent and can't be, ErrSessionEnded if the session ended meanwhile, ErrCookieTooLarge, a
+// *StoreError, or the error of a load or of a value's encoding. Unless the session ended, the changes are still there
+// after an error, and the commit at the response's start tries again; what was done before, and only its reply lost, is
+// not done twice. As it puts the cookie into the response's header, it may not run while another goroutine uses that.
 func (s *Session) Save(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return err

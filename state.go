@@ -41,6 +41,9 @@ type pending struct {
 	note       *string
 	persistent *bool
 	limits     *limits
+
+	operation string // marks these changes: the same until one is added, so that a commit tried again is made once
+	marked    int    // the version that operation was made for
 }
 
 // edit is the change of one value.
@@ -157,6 +160,7 @@ func (st *state) takeFlashes() []json.RawMessage {
 	taken := make([]json.RawMessage, 0, len(all))
 	for _, id := range slices.Sorted(maps.Keys(all)) {
 		taken = append(taken, all[id])
+		st.version++
 		if _, own := st.added[id]; own {
 			delete(st.added, id)
 			continue
@@ -294,6 +298,14 @@ func (st *state) mayTouch() bool { return !st.spent && (st.base.Stale || st.base
 // touchDue tells whether the use is to be noted now.
 func (st *state) touchDue(now time.Time) bool {
 	return st.base.Stale || now.Sub(st.base.Used) >= st.base.Idle/touchFraction
+}
+
+// mark returns the operation that stands for the changes made so far.
+func (st *state) mark() string {
+	if st.operation == "" || st.marked != st.version {
+		st.operation, st.marked = randomText(operationSize), st.version
+	}
+	return st.operation
 }
 
 func randomText(bytes int) string {

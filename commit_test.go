@@ -1,0 +1,209 @@
+package session_test
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"net/http/httptest"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/doorman-go/session"
+	"github.com/stretchr/testify/require"
+)
+
+// What goes wrong in the middle of a load or a commit, and is not the store's fault alone.
+
+// deaf is a memory store that does what it is told and says that it failed, once.
+type deaf struct {
+	session.Store
+	lose bool
+}
+
+func (d *deaf) Save(ctx context.Context, token session.Token, c *session.Change) (session.Token, error) {
+	saved, err := d.Store.Save(ctx, token, c)
+	if d.lose && err == nil {
+		d.lose = false
+		return session.Token{}, errors.New("the reply was lost")
+	}
+	return saved, err
+}
+
+func TestGuarantee03_SaveTriedAgainByTheCommit(t *testing.T) {
+	for name, c := range map[string]struct {
+		change func(*session.Session) error
+		want   func(*visitor)
+	}{
+		"Update": {func(s *session.Session) error {
+			session.Key[int]("n").Update(s, func(n int) int { return n + 1 })
+			return nil
+		}, func(v *visitor) { require.Equal(t, 1, read[int](v, "n")) }},
+		"Login": {func(s *session.Session) error { return s.Login("ada") }, func(v *visitor) {
+			require.Equal(t, "ada", v.view().user)
+		}},
+		"Regenerate": {(*session.Session).Regenerate, func(v *visitor) { require.False(t, v.signedOut()) }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			store := &deaf{Store: session.NewMemoryStore()}
+			v := newSite(t, store, session.Config{}).visitor()
+			v.must(func(s *session.Session) { s.Set("n", 0) })
+			v.must(func(s *session.Session) {
+				require.NoError(t, c.change(s))
+				store.lose = true
+				require.Error(t, s.Save(t.Context()))
+			})
+			c.want(v)
+		})
+	}
+}
+
+// What is changed after a Save that failed is another change, flashes that were only read included.
+func TestGuarantee03_ChangedAfterASaveThatFailed(t *testing.T) {
+	store := &deaf{Store: session.NewMemoryStore()}
+	v := newSite(t, store, session.Config{}).visitor()
+	v.must(func(s *session.Session) { s.Flash("info", "hello") })
+	v.must(func(s *session.Session) {
+		s.Set("n", 1)
+		store.lose = true
+		require.Error(t, s.Save(t.Context()))
+		require.Len(t, s.Flashes(), 1)
+	})
+	v.must(func(s *session.Session) { require.Empty(t, s.Flashes()) })
+	require.Equal(t, 1, read[int](v, "n"))
+}
+
+// panics returns what the request panics with.
+func panics(v *visitor, h http.HandlerFunc) (with any) {
+	defer func() { with = recover() }()
+	v.visit(h)
+	return nil
+}
+
+// An Update runs again at the commit, where the value may be gone: if it can't bear that, the request panics, and no more.
+func TestGuarantee05_AnUpdateThatPanicsAtTheCommit(t *testing.T) {
+	v := newSite(t, session.NewMemoryStore(), session.Config{}).visitor()
+	visits := session.Key[map[string]int]("visits")
+	v.must(func(s *session.Session) { visits.Set(s, map[string]int{"x": 1}) })
+	require.NotNil(t, panics(v, func(_ http.ResponseWriter, r *http.Request) {
+		visits.Update(session.FromContext(r.Context()), func(m map[string]int) map[string]int { m["x"]++; return m })
+		v.copied().must(func(s *session.Session) { visits.Delete(s) })
+	}))
+	v.must(func(s *session.Session) { require.False(t, s.Has("visits")) })
+}
+
+// A panic while the session is loaded goes on to the server, and a handler that has a recoverer of its own gets an error.
+func TestGuarantee05_RevalidateThatPanics(t *testing.T) {
+	broken := false
+	v := newSite(t, session.NewMemoryStore(), session.Config{Revalidate: func(context.Context, *session.Session) error {
+		if broken {
+			panic("the application's fault")
+		}
+		return nil
+	}}).visitor()
+	v.signIn("ada")
+	broken = true
+	require.Equal(t, "the application's fault", panics(v, func(_ http.ResponseWriter, r *http.Request) {
+		session.FromContext(r.Context()).User()
+	}))
+	resp := v.visit(func(w http.ResponseWriter, r *http.Request) {
+		s := session.FromContext(r.Context())
+		func() {
+			defer func() { _ = recover() }()
+			s.User()
+		}()
+		require.Error(t, s.Err())
+		require.Empty(t, s.User())
+		_, _ = w.Write([]byte("the handler's page"))
+	})
+	require.Equal(t, http.StatusInternalServerError, resp.StatusCode)
+	broken = false
+	require.Equal(t, "ada", v.view().user)
+}
+
+// While an Update runs again another goroutine of the request may log out: what is done then is that.
+func TestGuarantee05_DestroyWhileAnUpdateRunsAgain(t *testing.T) {
+	v := newSite(t, session.NewMemoryStore(), session.Config{}).visitor()
+	n := session.Key[int]("n")
+	v.must(func(s *session.Session) { n.Set(s, 0) })
+	stale := v.copied()
+	calls := 0
+	v.must(func(s *session.Session) {
+		n.Update(s, func(before int) int {
+			if calls++; calls == 2 {
+				require.NoError(t, s.Destroy())
+			}
+			return before + 1
+		})
+		v.copied().must(func(s *session.Session) { n.Set(s, 10) })
+	})
+	require.True(t, stale.signedOut())
+}
+
+// slow takes its time for each session.
+type slow struct {
+	session.Store
+	time.Duration
+}
+
+func (s slow) Load(ctx context.Context, token session.Token) (*session.Record, error) {
+	select {
+	case <-time.After(s.Duration):
+		return s.Store.Load(ctx, token)
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+// A client that sends several cookies gets no more of the server's time than one that sends one.
+func TestGuarantee06_OneBoundForAllCookies(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := session.NewMemoryStore()
+		site := newSite(t, slow{store, 700 * time.Millisecond}, session.Config{StoreTimeout: time.Second})
+		quick := newSite(t, store, session.Config{})
+		lines := []string{}
+		for range 4 {
+			v := quick.visitor()
+			v.must(func(s *session.Session) { s.Set("n", 1) })
+			cookie := v.cookie
+			v.must(func(s *session.Session) { require.NoError(t, s.Destroy()) })
+			lines = append(lines, site.name+"="+cookie)
+		}
+		begun := time.Now()
+		resp := site.serve(func(_ http.ResponseWriter, r *http.Request) { session.FromContext(r.Context()).Has("n") }, lines...)
+		require.Equal(t, http.StatusServiceUnavailable, resp.StatusCode)
+		require.Equal(t, time.Second, time.Since(begun))
+	})
+}
+
+// forger is somebody's store whose tokens can't stand in a cookie.
+type forger struct{ session.Store }
+
+func (forger) Save(_ context.Context, _ session.Token, c *session.Change) (session.Token, error) {
+	return session.NewToken(c.Record.ID, `a; Domain=evil.test "x"`), nil
+}
+
+func TestGuarantee10_ATokenThatCannotStandInACookie(t *testing.T) {
+	for _, persistent := range []bool{false, true} {
+		resp := newSite(t, forger{session.NewMemoryStore()}, session.Config{Persistent: persistent}).visitor().
+			do(func(s *session.Session) { s.Set("n", 1) })
+		require.Equal(t, http.StatusInternalServerError, resp.StatusCode)
+		require.Empty(t, resp.Header["Set-Cookie"])
+	}
+}
+
+// Who stands outside may change the headers of one response, and only those.
+func TestGuarantee10_HeadersAreOfOneResponse(t *testing.T) {
+	manager, err := session.New(session.NewMemoryStore(), session.Config{})
+	require.NoError(t, err)
+	handler := manager.Middleware(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		session.FromContext(r.Context()).Set("n", 1)
+	}))
+	for range 2 {
+		w := httptest.NewRecorder()
+		handler.ServeHTTP(w, httptest.NewRequest("GET", "https://example.test/", nil))
+		require.Equal(t, []string{"Cookie"}, w.Header()["Vary"])
+		require.Equal(t, []string{"no-store"}, w.Header()["Cache-Control"])
+		w.Header()["Vary"][0], w.Header()["Cache-Control"][0] = "Accept", "public"
+	}
+}
