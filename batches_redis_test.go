@@ -2,10 +2,13 @@ package session_test
 
 import (
 	"context"
+	"errors"
+	"net"
 	"net/http"
 	"regexp"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -89,4 +92,123 @@ func TestGuarantee06_GivenUpInABatch(t *testing.T) {
 	ended.Wait()
 	server.Resume()
 	require.Zero(t, read[int](v, "n"), "a failed load is followed by no commit")
+}
+
+// What is given up is not done later by the client: not over what was saved since, and not over a login that took its place.
+func TestGuarantee06_GivenUpForGood(t *testing.T) {
+	server := redistest.Start(t)
+	proxy := redistest.NewProxy(t, server)
+	store, err := session.OpenRedisStore(t.Context(), proxy.URL(), session.RedisOptions{})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, store.Close()) })
+	site := newSite(t, store, session.Config{StoreTimeout: 300 * time.Millisecond, MaxPerUser: 1})
+	patient := newSiteAt(t, site.clock, store, session.Config{MaxPerUser: 1})
+	v, other := patient.visitor(), patient.visitor()
+	v.must(func(s *session.Session) { s.Set("n", 0) })
+	other.must(func(s *session.Session) { s.Set("n", 0) })
+	v.site, other.site = site, site
+
+	var ready, ended sync.WaitGroup
+	hung := make(chan struct{})
+	ready.Add(20)
+	for i := range 20 { // some of which go together
+		ended.Go(func() {
+			resp := []*visitor{v, other}[i%2].copied().do(func(s *session.Session) {
+				s.Has("n")
+				ready.Done()
+				<-hung
+				if i%2 == 0 {
+					s.Set("n", i)
+				} else {
+					_ = s.Login("ada")
+				}
+			})
+			require.Equal(t, http.StatusServiceUnavailable, resp.StatusCode)
+		})
+	}
+	ready.Wait()
+	proxy.Set(redistest.Hang)
+	close(hung)
+	ended.Wait()
+	proxy.Set(redistest.Pass)
+	v.site, other.site = patient, patient
+	v.must(func(s *session.Session) { s.Set("n", 100) })
+	other.signIn("ada")
+	require.Never(t, func() bool { return read[int](v, "n") != 100 || other.signedOut() }, 2*time.Second, 50*time.Millisecond)
+}
+
+// A URL may leave all waiting to the contexts: a batch does not wait for longer than what is in it.
+func TestGuarantee06_NoTimeoutsButTheContexts(t *testing.T) {
+	proxy := redistest.NewProxy(t, redistest.Start(t))
+	store, err := session.OpenRedisStore(t.Context(), proxy.URL()+"?read_timeout=0&write_timeout=0", session.RedisOptions{})
+	require.NoError(t, err)
+	load := func(within time.Duration) (failed int32) {
+		var count atomic.Int32
+		var all sync.WaitGroup
+		for range 50 {
+			all.Go(func() {
+				ctx, cancel := context.WithTimeout(context.Background(), within)
+				defer cancel()
+				if _, err := store.Load(ctx, session.NewToken("none", "")); !errors.Is(err, session.ErrNotFound) {
+					count.Add(1)
+				}
+			})
+		}
+		all.Wait()
+		return count.Load()
+	}
+	require.Zero(t, load(time.Minute))
+	proxy.Set(redistest.Hang)
+	require.EqualValues(t, 50, load(200*time.Millisecond))
+	proxy.Set(redistest.Pass)
+	require.Eventually(t, func() bool { return load(time.Second) == 0 }, faultBack, time.Millisecond)
+	require.NoError(t, store.Close())
+}
+
+// A server that has become a replica says so to each command, in a batch too, and the client then looks for another.
+func TestGuarantee06_ReadOnlyInABatch(t *testing.T) {
+	before, after := redistest.Start(t), redistest.Start(t)
+	moving := redistest.ProxyTo(t, before.Addr)
+	store, err := session.OpenRedisStore(t.Context(), moving.URL(), session.RedisOptions{})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, store.Close()) })
+	site := newSite(t, store, session.Config{})
+	begin := func(requests int) (failed int32) {
+		var count atomic.Int32
+		var all sync.WaitGroup
+		for i := range requests {
+			all.Go(func() {
+				if i%10 != 0 { // most batches begin with a read, by which the client judges them
+					_, _ = store.Load(t.Context(), session.NewToken("none", ""))
+				} else if site.visitor().do(func(s *session.Session) { s.Set("n", 1) }).StatusCode != http.StatusOK {
+					count.Add(1)
+				}
+			})
+		}
+		all.Wait()
+		return count.Load()
+	}
+	require.Zero(t, begin(100))
+	host, port, err := net.SplitHostPort(after.Addr)
+	require.NoError(t, err)
+	before.MustDo("REPLICAOF", host, port)
+	moving.MoveTo(after.Addr)
+	require.Less(t, begin(100), int32(5), "few meet nothing but old connections")
+	require.Eventually(t, func() bool { return begin(100) == 0 }, faultBack, time.Millisecond)
+}
+
+func TestRedis_NearCacheKnowsWhenAContextHasEnded(t *testing.T) {
+	store := redisStore(t, redistest.Start(t), session.RedisOptions{NearCache: session.NearCache{MaxEntries: 10, MaxStaleness: time.Hour}})
+	v := newSite(t, store, session.Config{}).visitor()
+	v.must(func(s *session.Session) { s.Set("n", 1) })
+	token := session.NewToken(v.view().id, "")
+	ctx := session.WithClock(t.Context(), v.site.clock.Now)
+	for range 3 {
+		_, err := store.Load(ctx, token)
+		require.NoError(t, err)
+	}
+	ended, end := context.WithCancel(ctx)
+	end()
+	_, err := store.Load(ended, token)
+	require.ErrorIs(t, err, context.Canceled)
 }

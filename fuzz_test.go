@@ -165,7 +165,7 @@ func FuzzRedisRecord(f *testing.F) {
 		require.Equal(t, "id", r.ID)
 		require.NotContains(t, fields, fieldEnded)
 		require.True(t, r.Idle >= 0 && r.Idle <= maxLifetime, "%v", r.Idle)
-		idle, err := strconv.ParseInt(strings.Split(fields[fieldLimits], " ")[1], 10, 64)
+		idle, err := strconv.ParseInt(strings.Split(fields[fieldLimits], " ")[2], 10, 64)
 		require.NoError(t, err)
 		require.Equal(t, idle, r.Idle.Microseconds(), "a number that overflowed")
 		again := &Record{ID: "id"}

@@ -21,7 +21,7 @@ import (
 // ended elsewhere, by logout or revocation, can be read until then; it can't be changed or brought back, since changes
 // go to the server.
 type NearCache struct {
-	MaxEntries   int           // sessions kept; must be set
+	MaxEntries   int           // sessions kept, each as Redis sent it and as it was read; must be set
 	MaxStaleness time.Duration // the longest a session is served from the cache after it was read; must be set
 }
 
@@ -135,6 +135,9 @@ func (r *cacheRead) Value(key any) any {
 
 // load returns the session by way of the cache. Fetch asks the client for it.
 func (c *nearCache) load(ctx context.Context, id string, fetch func(context.Context, string) (*Record, error)) (*Record, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
 	if r := c.known(ctx, id); r != nil {
 		return r, nil
 	}
@@ -157,6 +160,7 @@ func (c *nearCache) known(ctx context.Context, id string) *Record {
 	naming := c.naming.Load() // there is one: nothing is remembered before something is cached, nor if names are not as expected
 	reply, ok := c.LocalCache.Get(ctx, naming.before+c.prefix+id+naming.after)
 	if !ok || !bytes.Equal(reply, known.reply) {
+		c.forget(id)
 		return nil
 	}
 	return known.record
@@ -175,7 +179,7 @@ func (c *nearCache) remember(id string, read readReply) {
 	c.read[id] = read
 }
 
-// wrote drops the sessions from the cache. It is called when a change has been answered, whatever the answer.
+// wrote drops the sessions from the cache. It is called when a change has been answered, whatever the answer, or given up.
 func (c *nearCache) wrote(ids ...string) {
 	naming := c.naming.Load()
 	if naming == nil { // nothing has been cached yet, or it can't be told what it is called

@@ -46,9 +46,7 @@ func OpenRedisStore(ctx context.Context, url string, opts RedisOptions) (*RedisS
 		return nil, errors.Join(fmt.Errorf("session: Redis does not answer: %w", err), client.Close())
 	}
 	if s.standalone() {
-		if s.batches, err = newBatcher(client); err != nil {
-			return nil, errors.Join(fmt.Errorf("session: batches of Redis commands: %w", err), client.Close())
-		}
+		s.batches = &batcher{client: client}
 	}
 	return s, nil
 }

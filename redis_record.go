@@ -1,6 +1,7 @@
 package session
 
 import (
+	"crypto/sha256"
 	_ "embed"
 	"encoding/json"
 	"fmt"
@@ -28,13 +29,18 @@ var (
 	//go:embed lua/revoke.lua
 	revokeLua string
 
-	writeScript    = redis.NewScript(commonLua + writeLua)
-	createScript   = redis.NewScript(commonLua + createLua)
-	handoverScript = redis.NewScript(commonLua + handoverLua)
-	deleteScript   = redis.NewScript(commonLua + deleteLua)
-	enlistScript   = redis.NewScript(commonLua + enlistLua)
-	revokeScript   = redis.NewScript(commonLua + revokeLua)
+	constantsLua = fmt.Sprintf("local WINDOW, MOST, TOUCHES, AGE = %d, %d, %d, %d\n",
+		operationAge.Microseconds(), operationMax, touchFraction, tombstoneAge.Milliseconds())
+
+	writeScript    = script(writeLua)
+	createScript   = script(createLua)
+	handoverScript = script(handoverLua)
+	deleteScript   = script(deleteLua)
+	enlistScript   = script(enlistLua)
+	revokeScript   = script(revokeLua)
 )
+
+func script(own string) *redis.Script { return redis.NewScript(constantsLua + commonLua + own) }
 
 // The names of a session's fields; lua/common.lua says what they hold.
 const (
@@ -63,11 +69,12 @@ func newArguments(c *Change) arguments {
 
 func (a *arguments) add(items ...any) { *a = append(*a, items...) }
 
-// change adds what a change keeps, deletes, sets (after the pairs given) and expects.
+// change adds what a change keeps, deletes, expects, and sets (after the pairs given).
 func (a *arguments) change(c *Change, pairs []any) {
 	r := c.Record
 	a.list(prefixed(valuePrefix, c.Keep))
 	a.list(append(prefixed(valuePrefix, c.Deleted), prefixed(flashPrefix, c.FlashesTaken)...))
+	a.list(expectations(c))
 	for _, key := range c.Set {
 		pairs = append(pairs, valuePrefix+key, []byte(r.Values[key]))
 	}
@@ -75,12 +82,11 @@ func (a *arguments) change(c *Change, pairs []any) {
 		pairs = append(pairs, flashPrefix+id, []byte(r.Flashes[id]))
 	}
 	a.list(pairs)
-	a.list(expectations(c))
 }
 
-// attributePairs returns the fields of the session itself. A new one does without those that would be empty.
-func attributePairs(r *Record, create bool) []any {
-	pairs := []any{fieldLimits, packLimits(r)}
+// attributePairs returns the fields of the session itself, but for its limits. A new one does without those that would
+// be empty.
+func attributePairs(r *Record, create bool) (pairs []any) {
 	if r.Note != "" || !create {
 		pairs = append(pairs, fieldNote, r.Note)
 	}
@@ -88,6 +94,15 @@ func attributePairs(r *Record, create bool) []any {
 		pairs = append(pairs, fieldUser, r.User)
 	}
 	return pairs
+}
+
+// operationMark is what Redis keeps of a change's operation: of one length, since the scripts count on it.
+func operationMark(operation string) string {
+	if operation == "" || len(operation) == base64url.EncodedLen(operationSize) {
+		return operation
+	}
+	sum := sha256.Sum256([]byte(operation))
+	return base64url.EncodeToString(sum[:operationSize])
 }
 
 func (a *arguments) list(items []any) {
@@ -121,13 +136,20 @@ func flag(b bool) int {
 
 func micros(t time.Time) int64 { return t.UnixMicro() }
 
-// packLimits returns the field of times and limits: deadline, idle, persistent, created, authenticated, issued.
+// packLimits returns the field of times and limits: created, and counted from there the deadline; idle, persistent,
+// authenticated, issued.
 func packLimits(r *Record) string {
 	login := "-"
 	if !r.Authenticated.IsZero() {
-		login = strconv.FormatInt(micros(r.Authenticated), 10)
+		login = sinceCreated(r, r.Authenticated)
 	}
-	return fmt.Sprintf("%d %d %d %d %s %d", micros(r.Deadline), r.Idle.Microseconds(), flag(r.Persistent), micros(r.Created), login, micros(r.Issued))
+	return fmt.Sprintf("%d %s %d %d %s %s", micros(r.Created), sinceCreated(r, r.Deadline), r.Idle.Microseconds(), flag(r.Persistent), login, issuedAt(r))
+}
+
+func issuedAt(r *Record) string { return sinceCreated(r, r.Issued) }
+
+func sinceCreated(r *Record, t time.Time) string {
+	return strconv.FormatInt(micros(t)-micros(r.Created), 10)
 }
 
 // readRecord makes a Record of a hash's fields. What is not a session of this id is not found.
@@ -158,11 +180,14 @@ func readRecord(id string, fields map[string]string) (*Record, error) {
 
 // readLimits reads what packLimits wrote.
 func readLimits(r *Record, text string) bool {
+	const login = 4
 	var numbers [6]int64
+	authenticated := true
 	for i := range numbers {
 		var word string
 		word, text, _ = strings.Cut(text, " ")
-		if word == "-" && i == 4 {
+		if word == "-" && i == login {
+			authenticated = false
 			continue
 		}
 		var err error
@@ -170,11 +195,11 @@ func readLimits(r *Record, text string) bool {
 			return false
 		}
 	}
-	r.Deadline, r.Idle = time.UnixMicro(numbers[0]).UTC(), time.Duration(numbers[1])*time.Microsecond
-	r.Persistent = numbers[2] == 1
-	r.Created, r.Issued = time.UnixMicro(numbers[3]).UTC(), time.UnixMicro(numbers[5]).UTC()
-	if numbers[4] != 0 {
-		r.Authenticated = time.UnixMicro(numbers[4]).UTC()
+	at := func(since int64) time.Time { return time.UnixMicro(numbers[0] + since).UTC() }
+	r.Created, r.Deadline, r.Issued = at(0), at(numbers[1]), at(numbers[5])
+	if authenticated {
+		r.Authenticated = at(numbers[login])
 	}
-	return text == "" && numbers[1] >= 0 && numbers[1] <= maxLifetime.Microseconds()
+	r.Idle, r.Persistent = time.Duration(numbers[2])*time.Microsecond, numbers[3] == 1
+	return text == "" && numbers[2] >= 0 && numbers[2] <= maxLifetime.Microseconds()
 }

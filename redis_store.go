@@ -167,12 +167,12 @@ func (s *RedisStore) write(ctx context.Context, c *Change, now time.Time) error 
 		}
 	}
 	a := newArguments(c)
-	a.add(micros(now), operation(c), operationAge.Microseconds(), operationMax, micros(c.Record.Used), touchFraction)
+	a.add(micros(now), operation(c), micros(c.Record.Used), flag(c.Cleared))
 	if c.Attributes {
-		a.add(flag(c.Cleared), micros(c.Record.Deadline))
+		a.add(packLimits(c.Record), micros(c.Record.Deadline))
 		a.change(c, attributePairs(c.Record, false))
 	} else {
-		a.add(flag(c.Cleared), 0)
+		a.add("", 0)
 		a.change(c, nil)
 	}
 	reply, err := s.run(ctx, writeScript, keys, a...)
@@ -187,7 +187,7 @@ func operation(c *Change) string {
 	if !c.Cleared && !c.Attributes && len(c.Set)+len(c.Deleted)+len(c.FlashesAdded)+len(c.FlashesTaken) == 0 {
 		return ""
 	}
-	return c.Operation
+	return operationMark(c.Operation)
 }
 
 // create stores a session under a new id, and ends the one it takes over from, in one script.
@@ -219,14 +219,14 @@ func (s *RedisStore) evicted(ids []any) {
 
 // creation returns the arguments of the script that creates.
 func (s *RedisStore) creation(c *Change, now time.Time) []any {
-	a := newArguments(c)
-	a.add(micros(now), c.Operation, operationAge.Microseconds(), operationMax, flag(c.Fresh))
-	a.add(flag(c.Cleared), micros(c.Record.Deadline), c.Record.ID, c.Replaces())
-	a.add(tombstoneAge.Milliseconds(), c.MaxPerUser, s.options.Prefix, micros(c.Record.Issued))
-	pairs := []any{fieldID, c.Record.ID, fieldUsed, micros(c.Record.Used)}
-	if c.Base == nil || c.Fresh || c.Attributes {
-		pairs = append(pairs, attributePairs(c.Record, c.Base == nil || c.Fresh)...) // otherwise they are taken over with the rest
+	taken := c.Base != nil && !c.Fresh // over from the old session, with all that it is
+	limits, pairs := "", []any(nil)
+	if !taken || c.Attributes {
+		limits, pairs = packLimits(c.Record), attributePairs(c.Record, !taken)
 	}
+	a := newArguments(c)
+	a.add(micros(now), operationMark(c.Operation), c.Record.ID, c.Replaces(), issuedAt(c.Record), micros(c.Record.Used))
+	a.add(limits, flag(c.Fresh), flag(c.Cleared), micros(c.Record.Deadline), c.MaxPerUser, s.options.Prefix)
 	a.change(c, pairs)
 	return a
 }
@@ -248,11 +248,11 @@ const maxSuccessors = 16
 func (s *RedisStore) end(ctx context.Context, user, id string) (bool, error) {
 	for range maxSuccessors {
 		reply, err := s.run(ctx, deleteScript, []string{s.key(id)}, s.deletion(user, id, false)...)
-		if err != nil {
-			return false, err
-		}
 		if s.cache != nil {
 			s.cache.wrote(id)
+		}
+		if err != nil {
+			return false, err
 		}
 		switch reply {
 		case "live":
@@ -270,7 +270,7 @@ func (s *RedisStore) deletion(user, id string, force bool) []any {
 	if s.standalone() {
 		indexes = s.index("")
 	}
-	return []any{tombstoneAge.Milliseconds(), user, flag(force), indexes, id}
+	return []any{user, flag(force), indexes, id}
 }
 
 // EndUserSession implements Revoker.

@@ -25,16 +25,16 @@ func (s *RedisStore) UserSessions(ctx context.Context, user string) ([]*Record, 
 	now := Now(ctx)
 	var records []*Record
 	for batch := range slices.Chunk(ids, indexBatch) {
-		replies, err := s.client.Pipelined(ctx, func(p redis.Pipeliner) error {
+		replies, _ := s.client.Pipelined(ctx, func(p redis.Pipeliner) error { // each reply has its own error
 			for _, id := range batch {
 				p.HMGet(ctx, s.key(id), fieldID, fieldUser, fieldNote, fieldLimits, fieldUsed, fieldEnded)
 			}
 			return nil
 		})
-		if err != nil && !errors.Is(redisError(err), ErrNotFound) {
-			return nil, err
-		}
 		for i, reply := range replies {
+			if err := reply.Err(); err != nil && !errors.Is(redisError(err), ErrNotFound) {
+				return nil, err
+			}
 			if r := readAttributes(batch[i], reply); r != nil && r.User == user && r.Live(now) == nil {
 				records = append(records, r)
 			}
@@ -238,7 +238,7 @@ func (s *RedisStore) createAcross(ctx context.Context, c *Change, now time.Time)
 func (s *RedisStore) prepare(ctx context.Context, c *Change, now time.Time) (*Record, error) {
 	var calls []call
 	if c.Replaces() != "" {
-		args := arguments{c.Operation, c.Record.ID, tombstoneAge.Milliseconds(), flag(c.Fresh)}
+		args := arguments{operationMark(c.Operation), c.Record.ID, flag(c.Fresh)}
 		args.list(expectations(c))
 		calls = append(calls, call{handoverScript, []string{s.key(c.Replaces())}, args})
 	}

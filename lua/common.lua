@@ -1,15 +1,45 @@
--- Shared by the scripts below: reading the arguments, and what all writes do.
+-- Shared by the scripts below: reading the arguments, and what all writes do. Above it stand the constants WINDOW, for how
+-- long an operation is recognised, in microseconds; MOST, among how many later ones; TOUCHES, how many make an idle
+-- timeout; and AGE, for how long a tombstone is kept, in milliseconds.
 --
 -- A session is a hash: "i" its id, "u" the user, "n" the note, "m" its times and limits, "t" the last use, "o" the
 -- latest operations, a field ":key" for each value and "!id" for each flash. A tombstone has "x", the id that the
--- session went on under or "-". Times are microseconds since 1970, by the clock of the caller.
+-- session went on under or "-". Times are microseconds since 1970, by the clock of the caller; in "m" all but the first,
+-- when the session was created, are counted from there. Short texts let Redis keep the hash in its compact form.
 
+-- Arguments are numbers, texts, and lists with their length in front. A list stays where it is: what is returned are the
+-- places of its first and its last item.
 local arg = 0
 local function take() arg = arg + 1; return ARGV[arg] end
 local function list()
-  local items = {}
-  for i = 1, tonumber(take()) do items[i] = take() end
-  return items
+  local n = tonumber(take())
+  arg = arg + n
+  return arg - n + 1, arg
+end
+
+-- append adds a field and a value behind the last list.
+local function append(last, field, value)
+  ARGV[last + 1], ARGV[last + 2] = field, value
+  return last + 2
+end
+
+-- each runs a command on a key with the items of a list. Redis takes so many at a time.
+local function each(command, key, first, last)
+  for i = first, last, 1000 do redis.call(command, key, unpack(ARGV, i, math.min(i + 999, last))) end
+end
+
+-- carry copies fields from one key to another.
+local function carry(from, to, first, last)
+  for i = first, last, 1000 do
+    local pairs_ = {}
+    for j, value in ipairs(redis.call('HMGET', from, unpack(ARGV, i, math.min(i + 999, last)))) do
+      if value then
+        table.insert(pairs_, ARGV[i + j - 1])
+        table.insert(pairs_, value)
+      end
+    end
+    if #pairs_ > 0 then redis.call('HSET', to, unpack(pairs_)) end
+  end
 end
 
 -- made tells whether an operation is among those noted in o.
@@ -17,70 +47,61 @@ local function made(o, op)
   return op ~= '' and o and string.find(o, ' ' .. op .. '@', 1, true) ~= nil
 end
 
--- noted returns o with op added, without those from before since, and about as many as a session keeps: one takes 20
--- bytes, as all of it goes over the wire with each read. Times are in seconds here. The oldest is in front.
-local function noted(o, op, now, since, most)
+-- noted returns o with op added, without those that need not be recognised any more. Each is a space, its eight
+-- characters, an @ and the second in ten digits; the oldest is in front.
+local function noted(o, op, now)
   o = o or ''
-  local _, stop, at = string.find(o, '^ [^@]*@(%d+)')
-  while stop and (#o >= most * 20 or tonumber(at) * 1000000 <= since) do
-    o = string.sub(o, stop + 1)
-    _, stop, at = string.find(o, '^ [^@]*@(%d+)')
+  while #o > 0 and (#o >= MOST * 20 or (tonumber(string.sub(o, 11, 20)) or 0) * 1000000 <= now - WINDOW) do
+    o = string.sub(o, 21)
   end
-  return o .. ' ' .. op .. '@' .. string.format('%d', now / 1000000)
+  return o .. ' ' .. op .. '@' .. string.format('%010d', now / 1000000)
 end
 
 -- bury leaves a tombstone.
-local function bury(key, successor, age)
+local function bury(key, successor)
   redis.call('DEL', key)
   redis.call('HSET', key, 'x', successor)
-  redis.call('PEXPIRE', key, age)
+  redis.call('PEXPIRE', key, AGE)
 end
 
 -- conflicts tells whether a value is not the one expected. Expectations are field, '1' or '0' for whether there is one,
 -- value.
-local function conflicts(key, expected)
-  for i = 1, #expected, 3 do
-    local have = redis.call('HGET', key, expected[i])
-    if (have or '') ~= expected[i + 2] or (have and '1' or '0') ~= expected[i + 1] then return true end
+local function conflicts(key, first, last)
+  for i = first, last, 3 do
+    local have = redis.call('HGET', key, ARGV[i])
+    if (have or '') ~= ARGV[i + 2] or (have and '1' or '0') ~= ARGV[i + 1] then return true end
   end
   return false
 end
 
--- apply makes a change to the fields. Only values and flashes are cleared.
-local function apply(key, cleared, keep, deleted, pairs_)
-  if cleared then
-    local kept = {}
-    for _, field in ipairs(keep) do kept[field] = true end
-    for _, field in ipairs(redis.call('HKEYS', key)) do
-      local kind = string.sub(field, 1, 1)
-      if (kind == ':' or kind == '!') and not kept[field] then redis.call('HDEL', key, field) end
-    end
+-- clear drops the values and flashes that are not in a list.
+local function clear(key, first, last)
+  local kept = {}
+  for i = first, last do kept[ARGV[i]] = true end
+  for _, field in ipairs(redis.call('HKEYS', key)) do
+    local kind = string.sub(field, 1, 1)
+    if (kind == ':' or kind == '!') and not kept[field] then redis.call('HDEL', key, field) end
   end
-  for _, field in ipairs(deleted) do redis.call('HDEL', key, field) end
-  for i = 1, #pairs_, 1000 do redis.call('HSET', key, unpack(pairs_, i, math.min(i + 999, #pairs_))) end
 end
 
 -- left returns the microseconds that a session with these fields m and t has left, whichever limit comes first, or nil
 -- if they can't be read.
 local function left(m, t, now)
-  local deadline, idle = string.match(m or '', '^(%d+) (%d+) ')
+  local created, lifetime, idle = string.match(m or '', '^(%-?%d+) (%-?%d+) (%d+) ')
   local used = tonumber(t or '')
-  if not deadline or not used then return nil end
-  if tonumber(idle) == 0 then return tonumber(deadline) - now end
-  return math.min(tonumber(deadline), used + tonumber(idle)) - now
+  if not created or not used then return nil end
+  local deadline = tonumber(created) + tonumber(lifetime)
+  if idle == '0' then return deadline - now end
+  return math.min(deadline, used + tonumber(idle)) - now
 end
 
--- expire sets the time to live from the session's own limits, and tells whether there is any. It never leaves a session
--- without one.
-local function expire(key, now)
-  local f = redis.call('HMGET', key, 'm', 't')
-  local time = left(f[1], f[2], now)
-  if not time or time <= 0 then
+-- expire sets a session's time to live, and ends it if there is none. It never leaves a session without one.
+local function expire(key, time)
+  if time and time > 0 then
+    redis.call('PEXPIRE', key, math.ceil(time / 1000))
+  else
     redis.call('DEL', key)
-    return false
   end
-  redis.call('PEXPIRE', key, math.ceil(time / 1000))
-  return true
 end
 
 -- fields returns what HMGET does, and of a key that holds something else that there is nothing.

@@ -32,15 +32,15 @@ var invalidation = regexp.MustCompile(`>2\r\n\$10\r\ninvalidate\r\n\*1\r\n\$\d+\
 type Proxy struct {
 	Addr string
 
-	target   string
 	listener net.Listener
 
-	mu    sync.Mutex
-	fault Fault
-	delay time.Duration
-	match []byte // only a request that holds this sets a fault off; nil for any
-	times int    // how often the fault happens yet; negative for always
-	conns map[net.Conn]struct{}
+	mu     sync.Mutex
+	target string
+	fault  Fault
+	delay  time.Duration
+	match  []byte // only a request that holds this sets a fault off; nil for any
+	times  int    // how often the fault happens yet; negative for always
+	conns  map[net.Conn]struct{}
 
 	accepted, requests atomic.Int64
 	group              sync.WaitGroup
@@ -64,6 +64,19 @@ func ProxyTo(tb testing.TB, addr string) *Proxy {
 		p.group.Wait()
 	})
 	return p
+}
+
+// MoveTo has new connections go to another address, as the address of a service does after a failover.
+func (p *Proxy) MoveTo(addr string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.target = addr
+}
+
+func (p *Proxy) to() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.target
 }
 
 // URL returns the redis:// URL of the proxy.
@@ -151,7 +164,7 @@ func (p *Proxy) handle(client net.Conn) {
 		reset(client)
 		return
 	}
-	server, err := net.Dial("tcp", p.target)
+	server, err := net.Dial("tcp", p.to())
 	if err != nil {
 		reset(client)
 		return
