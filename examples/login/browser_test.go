@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/chromedp/chromedp"
 	"github.com/chromedp/chromedp/kb"
@@ -191,7 +192,9 @@ func TestBrowserWithTheKeyboardAlone(t *testing.T) {
 	inBrowser(t, []string{"cookie"}, func(t *testing.T, s *plainSite) {
 		b := s.browser(t)
 		b.open("/login")
-		assert.Equal(t, "username", evaluate[string](b, "document.activeElement.id"), "the cursor is where one types")
+		require.Eventually(t, func() bool { // the browser sets the cursor when it first draws the page, and that is after it has loaded
+			return evaluate[string](b, "document.activeElement.id") == "username"
+		}, 10*time.Second, 10*time.Millisecond, "the cursor is where one types")
 		b.do(chromedp.KeyEvent("ada"), chromedp.KeyEvent(kb.Tab), chromedp.KeyEvent("analytical-engine"))
 		assert.Equal(t, http.StatusOK, b.navigate(chromedp.KeyEvent(kb.Enter)))
 		require.Equal(t, "/account", b.path())
