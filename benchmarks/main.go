@@ -30,7 +30,7 @@ type plan struct {
 }
 
 var (
-	full  = plan{6, 40 * time.Millisecond, 200 * time.Millisecond, 2 * time.Second, 6, []int{1_000, 100_000, 1_000_000}, 5_000, 10_000, 1_000}
+	full  = plan{6, 120 * time.Millisecond, 200 * time.Millisecond, 2 * time.Second, 6, []int{1_000, 100_000, 1_000_000}, 5_000, 10_000, 1_000}
 	quick = plan{6, 10 * time.Millisecond, 40 * time.Millisecond, time.Second, 3, []int{1_000, 100_000}, 2_000, 10_000, 200}
 )
 
