@@ -216,7 +216,9 @@ func TestCost_NearCacheReadsAReplyOnce(t *testing.T) {
 	other := manager.visitor()
 	other.must(func(s *session.Session) { s.Set("a", 3) })
 	require.Eventually(t, func() bool { // there is room for one, and this takes its place
-		require.Equal(t, 3, read[int](other, "a"))
+		for range 3 {
+			require.Equal(t, 3, read[int](other, "a"))
+		}
 		return load() != second
 	}, time.Minute, time.Millisecond)
 }

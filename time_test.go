@@ -3,6 +3,7 @@ package session_test
 import (
 	"net/http"
 	"net/http/httptest"
+	"strconv"
 	"testing"
 	"time"
 
@@ -378,4 +379,29 @@ func TestGuarantee09_SetLifetimeThatIsOver_Redis(t *testing.T) {
 			require.Empty(t, left)
 		})
 	}
+}
+
+// Redis drops what has ended by itself, and nothing before: the time to live follows the limits.
+func TestGuarantee09_TimeToLiveFollowsTheLimits(t *testing.T) {
+	server := redistest.Start(t)
+	v := newSite(t, redisStore(t, server, session.RedisOptions{}), costConfig).visitor()
+	v.signIn("ada")
+	key := "session:" + v.view().id
+	left := func() time.Duration {
+		ms, err := strconv.Atoi(server.MustDo("PTTL", key))
+		require.NoError(t, err)
+		return time.Duration(ms) * time.Millisecond
+	}
+	server.MustDo("PEXPIRE", key, "60000") // as if most of the idle time had passed
+	v.site.clock.move(time.Minute)
+	v.must(func(s *session.Session) { s.Has("touched") })
+	require.Greater(t, left(), 19*time.Minute)
+	v.must(func(s *session.Session) { s.SetLifetime(2*time.Hour, 0) })
+	require.Greater(t, left(), 119*time.Minute)
+	v.must(func(s *session.Session) { s.SetLifetime(5*time.Minute, 0) })
+	require.LessOrEqual(t, left(), 5*time.Minute)
+
+	v.site.clock.move(25 * time.Hour)
+	v.site.visitor().signIn("ada")
+	require.Equal(t, "1", server.MustDo("ZCARD", "session:user:ada"), "the index drops what has ended")
 }
