@@ -311,6 +311,8 @@ func (s *RedisStore) run(ctx context.Context, script *redis.Script, keys []strin
 	return reply, nil
 }
 
+// runUnawaited runs a script, in a batch if there are batches. Where Redis does not know it, it is sent whole, as
+// redis.Script does.
 func (s *RedisStore) runUnawaited(ctx context.Context, script *redis.Script, keys []string, args ...any) (any, error) {
 	if s.batches == nil {
 		return script.Run(ctx, s.client, keys, args...).Result()
