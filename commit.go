@@ -101,7 +101,7 @@ func (x *exchange) revalidate(st *state) error {
 	switch {
 	case err == nil:
 		st.pending = probe.state.pending
-		x.session.encodeErr = probe.encodeErr
+		st.encodeErr = probe.state.encodeErr
 		return nil
 	case errors.Is(err, ErrSessionEnded):
 		return x.endInvalid(st)
@@ -136,16 +136,16 @@ func (x *exchange) commit(ctx context.Context, header bool) error {
 	defer x.committing.Unlock()
 	x.session.mu.Lock()
 	defer x.session.mu.Unlock()
-	s := &x.session
+	st := x.session.state
 	header = header && !x.response.begun.Load() // it may have been sent while this waited for another commit
 	if header {
-		varyByCookie(x.response.w.Header())
+		varyByCookie(x.response.w.Header(), &x.vary)
 	}
-	if err := cmp.Or(x.failure, s.loadErr, s.encodeErr); err != nil {
+	if err := cmp.Or(x.failure, st.loadErr, st.encodeErr); err != nil {
 		return err
 	}
 	for {
-		if err := x.do(ctx, s.state.plan(), header); !errors.Is(err, errOtherPlan) {
+		if err := x.do(ctx, st.plan(), header); !errors.Is(err, errOtherPlan) {
 			return err
 		}
 	}
@@ -270,6 +270,9 @@ func (x *exchange) attempt(ctx context.Context, p *plan) (Token, error) {
 			token = st.issued
 		}
 		saved, err := x.manager.store.Save(call, token, p.change)
+		if err == nil {
+			return saved, nil
+		}
 		var conflict *ConflictError
 		if !errors.As(err, &conflict) || conflict.Current == nil {
 			return saved, err

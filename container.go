@@ -61,13 +61,13 @@ func appendMap(b []byte, m map[string]json.RawMessage) []byte {
 	return b
 }
 
-// unpackRecord reads what packRecord wrote. The record's values refer to b.
-func unpackRecord(b []byte) (*Record, error) {
+// unpackRecord reads into r what packRecord wrote. The record's values refer to b.
+func unpackRecord(b []byte, r *Record) error {
 	if len(b) < 2 || b[0] != containerVersion || b[1]&^flagsKnown != 0 {
-		return nil, errContainer
+		return errContainer
 	}
 	flags, p := b[1], unpacker{rest: b[2:], shared: string(b)}
-	r := &Record{Persistent: flags&flagPersistent != 0}
+	r.Persistent = flags&flagPersistent != 0
 	r.ID, r.User, r.Note = p.text(), p.text(), p.text()
 	r.Created = time.UnixMicro(p.number()).UTC()
 	r.Issued, r.Used, r.Deadline = p.since(r.Created), p.since(r.Created), p.since(r.Created)
@@ -77,9 +77,9 @@ func unpackRecord(b []byte) (*Record, error) {
 	r.Idle = p.duration()
 	r.Values, r.Flashes = p.texts(), p.texts()
 	if p.failed || len(p.rest) > 0 || r.ID == "" || r.Idle < 0 {
-		return nil, fmt.Errorf("%w (%d bytes)", errContainer, len(b))
+		return fmt.Errorf("%w (%d bytes)", errContainer, len(b))
 	}
-	return r, nil
+	return nil
 }
 
 // unpacker reads from rest, and notes a failure instead of returning it each time.

@@ -44,7 +44,7 @@ func TestContainer_ComesBackWhole(t *testing.T) {
 			}
 		}),
 	} {
-		back, err := unpackRecord(packRecord(r))
+		back, err := unpacked(packRecord(r))
 		require.NoError(t, err, what)
 		require.Equal(t, r, back, what)
 	}
@@ -60,11 +60,11 @@ func TestContainer_IsCompact(t *testing.T) {
 func TestContainer_EveryCutIsRefused(t *testing.T) {
 	whole := packRecord(sampleRecord())
 	for n := range whole {
-		_, err := unpackRecord(whole[:n])
+		_, err := unpacked(whole[:n])
 		require.ErrorIs(t, err, errContainer, "%d bytes of %d", n, len(whole))
 	}
 	for _, tail := range []string{"\x00", "x", string(whole)} {
-		_, err := unpackRecord(append(slices.Clone(whole), tail...))
+		_, err := unpacked(append(slices.Clone(whole), tail...))
 		require.ErrorIs(t, err, errContainer, "%q follows", tail)
 	}
 }
@@ -122,7 +122,7 @@ func TestContainer_ForeignOnesAreRefused(t *testing.T) {
 		"something after it":        {timed.count(0).count(0).byte(0), false},
 		"an extreme time of create": {named.numbers(1<<63-1, 0, 0, 1, 0).count(0).count(0), true},
 	} {
-		r, err := unpackRecord(c.p.b)
+		r, err := unpacked(c.p.b)
 		if c.ok {
 			require.NoError(t, err, what)
 			continue
@@ -135,10 +135,19 @@ func TestContainer_ForeignOnesAreRefused(t *testing.T) {
 // A value read from a container does not reach into the next one when something is appended to it.
 func TestContainer_ValuesDoNotOverlap(t *testing.T) {
 	r := sampleRecord()
-	back, err := unpackRecord(packRecord(r))
+	back, err := unpacked(packRecord(r))
 	require.NoError(t, err)
 	for key := range back.Values {
 		_ = append(back.Values[key], "xxxxxxxx"...)
 	}
 	require.True(t, maps.EqualFunc(r.Values, back.Values, func(a, b json.RawMessage) bool { return bytes.Equal(a, b) }))
+}
+
+// unpacked is unpackRecord with a record of its own.
+func unpacked(b []byte) (*Record, error) {
+	r := new(Record)
+	if err := unpackRecord(b, r); err != nil {
+		return nil, err
+	}
+	return r, nil
 }

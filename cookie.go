@@ -102,11 +102,12 @@ func dropCookie(h http.Header, name string) bool {
 	return true
 }
 
-// varyByCookie tells caches that the response depends on the cookie.
-func varyByCookie(h http.Header) {
+// varyByCookie tells caches that the response depends on the cookie. Where there is no such line yet, it takes room.
+func varyByCookie(h http.Header, room *[1]string) {
 	switch lines := h["Vary"]; {
 	case len(lines) == 0:
-		h["Vary"] = []string{"Cookie"}
+		room[0] = "Cookie"
+		h["Vary"] = room[:]
 	case !hasToken(lines, "Cookie") && !hasToken(lines, "*"):
 		h["Vary"] = append(lines, "Cookie")
 	}

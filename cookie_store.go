@@ -196,13 +196,12 @@ func (c *CookieStore) check(ctx context.Context, r *Record, now time.Time) (user
 	return status.UserRevokedAt, ErrNotFound
 }
 
-// seal returns the cookie's value for r. Trailing padding is left out: it is not needed, and needs quoting.
+// seal returns the cookie's value for r.
 func (c *CookieStore) seal(cookie string, r *Record) (string, error) {
 	sealed, err := c.codecs[0].Encode(cookie, packRecord(r))
 	if err != nil {
 		return "", fmt.Errorf("session: sealing the cookie: %w", err)
 	}
-	sealed = strings.TrimRight(sealed, "=")
 	if len(cookie)+len(sealed)+len(".1234") > maxCookie {
 		return "", ErrCookieTooLarge
 	}
@@ -214,18 +213,19 @@ func (c *CookieStore) unseal(token Token) (*Record, error) {
 	if !canonical(value) {
 		return nil, errBadSeal
 	}
-	value += "==="[:-len(value)&3]
+	opened := &struct { // in one piece: the record's values are parts of what was packed
+		packed []byte
+		record Record
+	}{}
 	for i, codec := range c.codecs {
-		var packed []byte
-		if codec.Decode(token.cookie, value, &packed) != nil {
+		if codec.Decode(token.cookie, value, &opened.packed) != nil {
 			continue
 		}
-		r, err := unpackRecord(packed)
-		if err != nil {
+		if err := unpackRecord(opened.packed, &opened.record); err != nil {
 			return nil, fmt.Errorf("%w: %w", errUnreadable, err)
 		}
-		r.Stale = i > 0
-		return r, nil
+		opened.record.Stale = i > 0
+		return &opened.record, nil
 	}
 	return nil, errBadSeal
 }
@@ -234,11 +234,10 @@ func (c *CookieStore) unseal(token Token) (*Record, error) {
 // over line ends and takes any spare bits, and a session should have one cookie. What is no base64url at all it refuses.
 func canonical(value string) bool {
 	const alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
-	for _, skipped := range []byte("=\r\n") {
-		if strings.IndexByte(value, skipped) >= 0 {
-			return false
-		}
+	if strings.IndexByte(value, '\r') >= 0 || strings.IndexByte(value, '\n') >= 0 {
+		return false
 	}
-	spare := [4]int{0, -1, 0x0f, 0x03}[len(value)%4] // unused bits of the last character; no text has such a length
-	return value != "" && spare >= 0 && strings.IndexByte(alphabet, value[len(value)-1])&spare == 0
+	text := strings.TrimRight(value, "=")
+	spare := [4]int{0, -1, 0x0f, 0x03}[len(text)%4] // unused bits of the last character; no text has such a length
+	return text != "" && spare >= 0 && strings.IndexByte(alphabet, text[len(text)-1])&spare == 0
 }

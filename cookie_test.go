@@ -151,7 +151,7 @@ func TestGuarantee10_CacheHeaders(t *testing.T) {
 		if c.before != nil {
 			h["Vary"] = c.before
 		}
-		varyByCookie(h)
+		varyByCookie(h, new([1]string))
 		require.Equal(t, c.want, h["Vary"], "%q", c.before)
 	}
 }

@@ -27,6 +27,7 @@ type exchange struct {
 	cookie     string     // the Set-Cookie line that the commits so far have put into the header
 	failure    error      // of the commit before the header; guarded by session.mu
 	events     []Event    // not yet delivered; guarded by session.mu
+	vary       [1]string  // room for a header's line
 }
 
 func newExchange(m *Manager, w http.ResponseWriter, r *http.Request) *exchange {
@@ -86,8 +87,8 @@ var errHijackCookie = errors.New("session: the connection can't be taken over wi
 func (x *exchange) beforeHijack(headerSent bool) error {
 	x.session.mu.Lock()
 	unsent := !headerSent && x.cookie != ""
-	if x.session.state != nil && x.session.loadErr == nil && x.session.encodeErr == nil {
-		unsent = unsent || x.session.state.plan().cookie
+	if st := x.session.state; st != nil && st.loadErr == nil && st.encodeErr == nil {
+		unsent = unsent || st.plan().cookie
 	}
 	x.session.mu.Unlock()
 	if unsent {
@@ -109,7 +110,7 @@ func (x *exchange) answer(err error) {
 		x.response.w.WriteHeader(http.StatusServiceUnavailable) // for whoever cancelled in the client's place
 		return
 	}
-	varyByCookie(h)
+	varyByCookie(h, &x.vary)
 	x.session.mu.Lock()
 	if x.cookie != "" && !x.session.state.lapsed {
 		setCookie(h, x.manager.config.Name, x.cookie) // what Save did before the failure is done, and without its cookie the session would be lost

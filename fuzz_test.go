@@ -110,7 +110,7 @@ func FuzzContainer(f *testing.F) {
 	f.Add([]byte{containerVersion, 0})
 	f.Fuzz(func(t *testing.T, b []byte) {
 		before := slices.Clone(b)
-		r, err := unpackRecord(b)
+		r, err := unpacked(b)
 		require.Equal(t, before, b, "it was altered")
 		if err != nil {
 			require.Nil(t, r)
@@ -119,7 +119,7 @@ func FuzzContainer(f *testing.F) {
 		}
 		require.NotEmpty(t, r.ID)
 		require.GreaterOrEqual(t, r.Idle, time.Duration(0))
-		back, err := unpackRecord(packRecord(r))
+		back, err := unpacked(packRecord(r))
 		require.NoError(t, err)
 		require.Equal(t, r.Values, back.Values)
 		require.Equal(t, r.Flashes, back.Flashes)
@@ -204,4 +204,34 @@ func FuzzSecrets(f *testing.F) {
 		_, err = NewCookieStore(secrets...)
 		require.NoError(t, err)
 	})
+}
+
+// FuzzDecode: what is read without the decoder is what the decoder reads, and an error leaves the destination alone.
+func FuzzDecode(f *testing.F) {
+	for _, raw := range []string{
+		"0", "-0", "7", "-7", "007", "+7", " 7", "7 ", "7.0", "7e2", "1_0", "0x10", "9223372036854775807", "-9223372036854775808",
+		"9223372036854775808", "null", "true", "", "-", `""`, `"`, `"tea"`, `"te\u0061"`, `"a"b"`, `"a\"`, "\"a\tb\"", "\"\x7f\"", "\"\xff\"", `"日本"`, `"a" `,
+	} {
+		f.Add(raw)
+	}
+	f.Fuzz(func(t *testing.T, raw string) {
+		sameAsDecoder(t, raw, int64(42))
+		sameAsDecoder(t, raw, 42)
+		sameAsDecoder(t, raw, "before")
+	})
+}
+
+func sameAsDecoder[T comparable](t *testing.T, raw string, before T) {
+	want, got := before, before
+	wrong := json.Unmarshal([]byte(raw), &want)
+	if raw == "null" {
+		var zero T
+		want = zero
+	}
+	if wrong != nil {
+		want = before
+	}
+	err := decode("k", json.RawMessage(raw), &got)
+	require.Equal(t, wrong == nil, err == nil, "%q: %v, and the decoder says %v", raw, err, wrong)
+	require.Equal(t, want, got, "%q", raw)
 }

@@ -247,7 +247,7 @@ func TestGuarantee13_ResealingExtendsNothing(t *testing.T) {
 func TestAdvisory_NoFallbackWithoutTheKey(t *testing.T) {
 	w := newWorld(t, session.Config{}, must(session.NewSignedCookieStore(secretTwo)))
 	signed, _, _ := strings.Cut(w.login("ada"), ".")
-	whole := must(base64.RawURLEncoding.DecodeString(signed)) // date, content and MAC, between bars
+	whole := must(base64.URLEncoding.DecodeString(signed)) // date, content and MAC, between bars
 	parts := bytes.SplitN(whole, []byte("|"), 3)
 	container := must(base64.URLEncoding.DecodeString(string(parts[1])))
 	record := session.Record{ID: "x", User: "ada", Created: w.clock.Now(), Used: w.clock.Now(), Deadline: w.clock.Now().Add(time.Hour)}
@@ -255,7 +255,7 @@ func TestAdvisory_NoFallbackWithoutTheKey(t *testing.T) {
 		"JSON": must(json.Marshal(record)), "a container": container, "a container as text": parts[1],
 		"no MAC": append(append(parts[0], '|'), append(parts[1], '|')...), "another secret's": whole,
 	} {
-		value := base64.RawURLEncoding.EncodeToString(plain)
+		value := base64.URLEncoding.EncodeToString(plain)
 		for kind, construct := range kinds {
 			store := must(construct(secretOne))
 			_, err := store.Load(w.seen.ctx, session.NewToken("", value))

@@ -9,6 +9,15 @@ type Key[T any] string
 
 // Get returns the value, and whether there is one. A stored value that is no T reads as none, and Session.Err says so.
 func (k Key[T]) Get(s *Session) (T, bool) {
+	var v T
+	if plain(s.raw(string(k)), &v) {
+		return v, true
+	}
+	return k.decoded(s)
+}
+
+// decoded is Get for all kinds of values. The decoder needs the value on the heap.
+func (k Key[T]) decoded(s *Session) (T, bool) {
 	var v, none T
 	if !s.Get(string(k), &v) {
 		return none, false

@@ -78,8 +78,7 @@ func (m *Manager) Middleware(next http.Handler) http.Handler {
 func (m *Manager) Require(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		s := m.Session(r.Context())
-		s.open()
-		failed := s.loadErr
+		failed := s.open().loadErr
 		s.close()
 		if failed == nil {
 			next.ServeHTTP(w, r)

@@ -37,8 +37,6 @@ type Session struct {
 
 	mu    sync.Mutex
 	state *state // nil until loaded: a request that does not use its session has no need of one
-
-	loadErr, encodeErr, decodeErr error
 }
 
 // keeper is what stands behind a Session: one request and the store. Its methods are called with the Session's lock
@@ -92,11 +90,11 @@ func (s *Session) load() {
 	returned := false
 	defer func() {
 		if !returned {
-			s.state, s.loadErr = &state{config: s.config}, errLoadPanicked
+			s.state = &state{config: s.config, loadErr: errLoadPanicked}
 			s.mu.Unlock()
 		}
 	}()
-	s.loadErr = s.keeper.load(s.state)
+	s.state.loadErr = s.keeper.load(s.state)
 	returned = true
 }
 
@@ -120,7 +118,7 @@ func (s *Session) change(op string, f func(*state)) {
 	st := s.open()
 	defer s.close()
 	switch {
-	case s.loadErr != nil: // the response will be the error handler's
+	case st.loadErr != nil: // the response will be the error handler's
 	case s.keeper != nil && s.keeper.closed():
 		s.keeper.late(op)
 	default:
@@ -149,7 +147,7 @@ func (s *Session) Get(key string, dst any) bool {
 
 // misfit notes a stored value that could not be read. It never blocks a commit.
 func (s *Session) misfit(key string, err error) {
-	s.decodeErr = cmp.Or(s.decodeErr, err)
+	s.state.decodeErr = cmp.Or(s.state.decodeErr, err)
 	if s.keeper != nil {
 		s.keeper.report(key, err)
 	}
@@ -161,7 +159,7 @@ func (s *Session) Set(key string, value any) {
 	raw, err := encode(key, value)
 	s.change("Set", func(st *state) {
 		if err != nil {
-			s.encodeErr = cmp.Or(s.encodeErr, err)
+			st.encodeErr = cmp.Or(st.encodeErr, err)
 			return
 		}
 		st.set(key, raw, s.now())
@@ -169,10 +167,13 @@ func (s *Session) Set(key string, value any) {
 }
 
 // Has tells whether there is a value under key.
-func (s *Session) Has(key string) bool {
+func (s *Session) Has(key string) bool { return s.raw(key) != nil }
+
+// raw returns the value of key as it is stored, or nil.
+func (s *Session) raw(key string) json.RawMessage {
 	st := s.open()
 	defer s.close()
-	return st.get(key) != nil
+	return st.get(key)
 }
 
 // Keys returns the keys that have values, sorted.
@@ -204,7 +205,7 @@ func (s *Session) Flash(category, message string) {
 	raw, err := encode("flash", Flash{category, message})
 	s.change("Flash", func(st *state) {
 		if err != nil {
-			s.encodeErr = cmp.Or(s.encodeErr, err)
+			st.encodeErr = cmp.Or(st.encodeErr, err)
 			return
 		}
 		st.flash(raw, s.now())
@@ -248,7 +249,7 @@ func (s *Session) updateAt(version int, key string, raw json.RawMessage, err err
 		case st.version != version:
 			done = false
 		case err != nil:
-			s.encodeErr = cmp.Or(s.encodeErr, err)
+			st.encodeErr = cmp.Or(st.encodeErr, err)
 		default:
 			st.update(key, raw, f, s.now())
 		}
@@ -260,8 +261,8 @@ func (s *Session) updateAt(version int, key string, raw json.RawMessage, err err
 func (s *Session) lifecycle(f func(*state) error) error {
 	st := s.open()
 	defer s.close()
-	if s.loadErr != nil {
-		return s.loadErr
+	if st.loadErr != nil {
+		return st.loadErr
 	}
 	if s.keeper != nil && s.keeper.closed() {
 		return ErrResponseStarted
@@ -319,7 +320,7 @@ func (s *Session) Destroy() error {
 			return nil
 		}
 		st.end()
-		s.encodeErr = nil // it was about values that are gone
+		st.encodeErr = nil // it was about values that are gone
 		if s.responseStarted() {
 			return ErrResponseStarted
 		}
@@ -342,7 +343,7 @@ func (s *Session) Save(ctx context.Context) error {
 	if s.keeper == nil {
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		return s.encodeErr
+		return s.state.encodeErr
 	}
 	return s.keeper.save(ctx)
 }
@@ -358,7 +359,7 @@ func (s *Session) SetPersistent(persistent bool) {
 func (s *Session) SetLifetime(idle, lifetime time.Duration) {
 	s.change("SetLifetime", func(st *state) {
 		if fault := lifetimeFault(idle, lifetime, st.config.Lifetime); fault != "" {
-			s.encodeErr = cmp.Or(s.encodeErr, fmt.Errorf("session: SetLifetime: %s", fault))
+			st.encodeErr = cmp.Or(st.encodeErr, fmt.Errorf("session: SetLifetime: %s", fault))
 			return
 		}
 		st.limits = &limits{idle, lifetime}
@@ -372,7 +373,7 @@ func (s *Session) SetNote(note string) {
 	_, err := encode("note", note)
 	s.change("SetNote", func(st *state) {
 		if err != nil {
-			s.encodeErr = cmp.Or(s.encodeErr, err)
+			st.encodeErr = cmp.Or(st.encodeErr, err)
 			return
 		}
 		st.note = &note
@@ -383,7 +384,7 @@ func (s *Session) SetNote(note string) {
 // Err returns the first error of loading the session, of encoding a value, or of reading a stored value. The last kind
 // does not keep a commit from succeeding.
 func (s *Session) Err() error {
-	s.open()
+	st := s.open()
 	defer s.close()
-	return cmp.Or(s.loadErr, s.encodeErr, s.decodeErr)
+	return cmp.Or(st.loadErr, st.encodeErr, st.decodeErr)
 }

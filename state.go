@@ -21,6 +21,10 @@ type state struct {
 	spent  bool    // a touch failed: the next request tries again
 	pending
 	version int // counts changes, so that Update can work without holding a lock
+
+	loadErr   error // nothing can be changed, and the response is the error handler's
+	encodeErr error // of a value that was set: there is no commit
+	decodeErr error // of a value that was read
 }
 
 // pending is what one request changes. Its zero value is no change.
