@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"maps"
 	"runtime"
 	"time"
 
@@ -70,16 +71,19 @@ func sweepMemory(size int) (latencies, error) {
 	return summariseCalls(fmt.Sprintf("create, sweeping %s expired", count(size)), times), nil
 }
 
-// idleMachine times calls of nothing, beside allocations as a fill makes them: what the machine and the garbage
-// collector do to anyone.
-func idleMachine(calls int) latencies {
-	times := make([]time.Duration, calls)
-	kept := make([]*session.Record, calls)
-	for i := range calls {
-		kept[i] = newRecord("", 3)
+// plainMap puts copies of as many sessions into a map, without a store: what the garbage collector and a heap that grows
+// do to whoever keeps so much.
+func plainMap(size int) latencies {
+	times := make([]time.Duration, size)
+	kept := make(map[string]*session.Record)
+	for i := range size {
+		r := newRecord("", 3)
 		start := time.Now()
+		next := *r
+		next.Values = maps.Clone(r.Values)
+		kept[r.ID] = &next
 		times[i] = time.Since(start)
 	}
 	runtime.KeepAlive(kept)
-	return summariseCalls("no call at all", times)
+	return summariseCalls("copies into a plain map, while it grows", times)
 }

@@ -35,7 +35,7 @@ func (r *report) growMemory() error {
 	}
 	largest := r.plan.sizes[len(r.plan.sizes)-1]
 	swept, err := sweepMemory(largest)
-	r.pauses = []latencies{swept, idleMachine(largest)}
+	r.pauses = []latencies{swept, plainMap(largest)}
 	return err
 }
 

@@ -149,5 +149,5 @@ func (r *report) pauseTable(b *bytes.Buffer) {
 	for _, l := range r.pauses {
 		add(l.name, l)
 	}
-	t.write(b, "Growth: pauses of the memory store (target: none over 1 ms but the machine's own)")
+	t.write(b, "Growth: pauses of the memory store (target: none over 1 ms at a million)")
 }
