@@ -48,7 +48,7 @@ func (c *storeContext) Done() <-chan struct{} {
 }
 
 func (c *storeContext) Err() error {
-	if c.timer.Load() == nil && c.Context.Err() == nil && !time.Now().Before(c.deadline) {
+	if c.timer.Load() == nil && c.Context.Err() == nil && time.Until(c.deadline) <= 0 {
 		c.Done()
 	}
 	if t := c.timer.Load(); t != nil {

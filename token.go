@@ -99,7 +99,7 @@ func parseToken(cookie, value string) (Token, bool) {
 
 func parseServerToken(cookie, value string) (Token, bool) {
 	var raw [secretSize + checkSize]byte
-	if len(value) != tokenSize || strings.ContainsAny(value, "\r\n") { // which base64 would skip
+	if len(value) != tokenSize || brokenLine(value) {
 		return Token{}, false
 	}
 	if n, err := base64url.Decode(raw[:], []byte(value)); err != nil || n != len(raw) {
@@ -111,6 +111,11 @@ func parseServerToken(cookie, value string) (Token, bool) {
 	}
 	kept := value // a copy, so that it is on the heap only here
 	return Token{id: base64url.EncodeToString(sum[:idSize]), cookie: cookie, value: &kept}, true
+}
+
+// brokenLine tells whether there are line ends in value, which base64 would skip.
+func brokenLine(value string) bool {
+	return strings.IndexByte(value, '\r') >= 0 || strings.IndexByte(value, '\n') >= 0
 }
 
 // cookieValue returns what the cookie carries for t: the reverse of parseToken.
