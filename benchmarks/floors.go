@@ -31,6 +31,18 @@ func bareSubject() subject {
 	})
 }
 
+// wrapSubject does what no middleware can do without that gives handlers something of its own and acts before the response:
+// a copy of the request with another context, and a writer around the writer.
+func wrapSubject() subject {
+	type own struct{}
+	return floor(nameWrap, func(variant) app {
+		h := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			bare(struct{ http.ResponseWriter }{w}, r.WithContext(context.WithValue(r.Context(), own{}, w)))
+		})
+		return app{seed: setting("anything"), untouched: h}
+	})
+}
+
 func setSubject() subject {
 	return floor(nameSet, func(variant) app {
 		h := setting("anything")

@@ -58,8 +58,11 @@ func (r results) prepare(s subject, v variant, goroutines int, ops ...operation)
 	return nil
 }
 
-// measure runs all cells in passes, each in an order of its own, so that what disturbs the machine for a while disturbs
-// all of them.
+// turns is how often each cell has its turn in a pass. What disturbs the machine lasts longer than a turn, and so disturbs
+// all cells alike.
+const turns = 30
+
+// measure runs all cells in passes, and in each pass turn by turn, in an order that changes.
 func (r results) measure(passes int, each time.Duration, cpuTime func() time.Duration) {
 	cells := r.fresh()
 	for _, c := range cells {
@@ -67,15 +70,26 @@ func (r results) measure(passes int, each time.Duration, cpuTime func() time.Dur
 	}
 	for pass := range passes {
 		fmt.Fprintf(os.Stderr, "  pass %d of %d\n", pass+1, passes)
-		rand.Shuffle(len(cells), func(i, j int) { cells[i], cells[j] = cells[j], cells[i] })
+		runtime.GC()
 		for _, c := range cells {
-			runtime.GC()
-			before := cpuTime()
-			took := c.run(c.n)
-			c.nanos = append(c.nanos, float64(took.Nanoseconds())/float64(c.n))
-			c.cpu = append(c.cpu, float64((cpuTime()-before).Nanoseconds())/float64(c.n))
+			c.nanos, c.cpu = append(c.nanos, 0), append(c.cpu, 0)
+		}
+		for range turns {
+			rand.Shuffle(len(cells), func(i, j int) { cells[i], cells[j] = cells[j], cells[i] })
+			for _, c := range cells {
+				c.turn(pass, cpuTime)
+			}
 		}
 	}
+}
+
+// turn adds a turn to the figures of a pass.
+func (c *cell) turn(pass int, cpuTime func() time.Duration) {
+	n := max(c.n/turns, len(c.clients))
+	before := cpuTime()
+	took := c.run(n)
+	c.nanos[pass] += float64(took.Nanoseconds()) / float64(n) / turns
+	c.cpu[pass] += float64((cpuTime() - before).Nanoseconds()) / float64(n) / turns
 }
 
 func (r results) fresh() []*cell {

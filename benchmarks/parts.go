@@ -29,7 +29,7 @@ var variants = []variant{{}, {idle: true}, {big: true}, {idle: true, big: true}}
 // cpuSubjects are measured without Redis.
 func cpuSubjects() []subject {
 	return []subject{
-		bareSubject(), setSubject(), hmacSubject(), sealSubject(),
+		bareSubject(), wrapSubject(), setSubject(), hmacSubject(), sealSubject(),
 		sealedSubject(), signedSubject(), gorillaSubject(), memorySubject(), scsMemorySubject(),
 	}
 }

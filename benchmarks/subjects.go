@@ -32,6 +32,7 @@ const (
 	nameBoj     = "boj/redistore"
 
 	nameBare    = "bare handler"
+	nameWrap    = "bare handler, request copied, writer wrapped"
 	nameSet     = "bare handler, Set-Cookie"
 	nameHMAC    = "HMAC + base64"
 	nameSeal    = "securecookie alone"
