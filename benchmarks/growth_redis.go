@@ -87,13 +87,14 @@ func (c *crowd) grow(size, calls int) (growthRow, error) {
 	c.ids = append(c.ids, ids...)
 	row.took = time.Since(start)
 	row.bytes = (c.usedMemory() - before) / float64(len(ids))
-	if row.calls, err = c.try(calls); err != nil {
-		return row, err
-	}
 	found, err := c.store.UserSessions(context.Background(), fmt.Sprintf("user-%d", had))
-	if err == nil && len(found) == 0 || len(found) > sessionsEach {
+	if err == nil && len(found) != min(sessionsEach, len(ids)) {
 		err = fmt.Errorf("a user has %d sessions", len(found))
 	}
+	if err != nil {
+		return row, err
+	}
+	row.calls, err = c.try(calls)
 	return row, err
 }
 
