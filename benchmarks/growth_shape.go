@@ -17,7 +17,7 @@ func runGrowth(r *report, server *server) error {
 			}
 		}
 	}
-	r.shaped.measure(r.plan.passes, r.plan.cpu, server.time)
+	r.shaped.measure(r.plan.passes, r.plan.cpu, redisTurn, server.time)
 	if err := r.growMemory(); err != nil {
 		return err
 	}

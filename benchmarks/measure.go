@@ -58,16 +58,14 @@ func (r results) prepare(s subject, v variant, goroutines int, ops ...operation)
 	return nil
 }
 
-// turns is how often each cell has its turn in a pass. What disturbs the machine lasts longer than a turn, and so disturbs
-// all cells alike.
-const turns = 30
-
-// measure runs all cells in passes, and in each pass turn by turn, in an order that changes.
-func (r results) measure(passes int, each time.Duration, cpuTime func() time.Duration) {
+// measure runs all cells in passes, and in each pass turn by turn, in an order that changes: what disturbs the machine
+// lasts longer than a turn, and so disturbs all cells alike.
+func (r results) measure(passes int, each, turn time.Duration, cpuTime func() time.Duration) {
 	cells := r.fresh()
 	for _, c := range cells {
 		c.calibrate(each)
 	}
+	turns := max(int(each/turn), 1)
 	for pass := range passes {
 		fmt.Fprintf(os.Stderr, "  pass %d of %d\n", pass+1, passes)
 		runtime.GC()
@@ -77,19 +75,19 @@ func (r results) measure(passes int, each time.Duration, cpuTime func() time.Dur
 		for range turns {
 			rand.Shuffle(len(cells), func(i, j int) { cells[i], cells[j] = cells[j], cells[i] })
 			for _, c := range cells {
-				c.turn(pass, cpuTime)
+				c.take(turns, pass, cpuTime)
 			}
 		}
 	}
 }
 
-// turn adds a turn to the figures of a pass.
-func (c *cell) turn(pass int, cpuTime func() time.Duration) {
+// take makes the requests of one turn, and adds them to the figures of the pass.
+func (c *cell) take(turns, pass int, cpuTime func() time.Duration) {
 	n := max(c.n/turns, len(c.clients))
 	before := cpuTime()
 	took := c.run(n)
-	c.nanos[pass] += float64(took.Nanoseconds()) / float64(n) / turns
-	c.cpu[pass] += float64((cpuTime() - before).Nanoseconds()) / float64(n) / turns
+	c.nanos[pass] += float64(took.Nanoseconds()) / float64(n*turns)
+	c.cpu[pass] += float64((cpuTime() - before).Nanoseconds()) / float64(n*turns)
 }
 
 func (r results) fresh() []*cell {

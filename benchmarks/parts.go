@@ -3,6 +3,7 @@ package main
 import (
 	"slices"
 	"strings"
+	"time"
 )
 
 // part is one part of a run, which adds to the report.
@@ -39,6 +40,12 @@ func redisSubjects(s *server) []subject {
 		redisSubject(s.url()), nearSubject(s.url()), scsRedisSubject(s.addr), bojSubject(s.addr), bareSubject())
 }
 
+// A turn is as short as goes: with 16 goroutines it takes a while until all are under way, and until the last is done.
+const (
+	cpuTurn   = 4 * time.Millisecond
+	redisTurn = 50 * time.Millisecond
+)
+
 func runCPU(r *report, _ *server) error {
 	for _, s := range cpuSubjects() {
 		for _, v := range variants {
@@ -47,7 +54,7 @@ func runCPU(r *report, _ *server) error {
 			}
 		}
 	}
-	r.cells.measure(r.plan.passes, r.plan.cpu, ownTime)
+	r.cells.measure(r.plan.passes, r.plan.cpu, cpuTurn, ownTime)
 	return nil
 }
 
@@ -59,7 +66,7 @@ func runRedis(r *report, server *server) error {
 			}
 		}
 	}
-	r.cells.measure(r.plan.passes, r.plan.redis, server.time)
+	r.cells.measure(r.plan.passes, r.plan.redis, redisTurn, server.time)
 	return nil
 }
 
