@@ -236,5 +236,5 @@ func canonical(value string) bool {
 	const alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
 	text := strings.TrimRight(value, "=")
 	spare := [4]int{0, -1, 0x0f, 0x03}[len(text)%4] // unused bits of the last character; no text has such a length
-	return text != "" && spare >= 0 && !brokenLine(value) && strings.IndexByte(alphabet, text[len(text)-1])&spare == 0
+	return text != "" && spare >= 0 && !hasLineEnd(value) && strings.IndexByte(alphabet, text[len(text)-1])&spare == 0
 }

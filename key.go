@@ -10,7 +10,7 @@ type Key[T any] string
 // Get returns the value, and whether there is one. A stored value that is no T reads as none, and Session.Err says so.
 func (k Key[T]) Get(s *Session) (T, bool) {
 	var v T
-	if plain(s.raw(string(k)), &v) {
+	if raw := s.raw(string(k)); raw != nil && plain(raw, &v) {
 		return v, true
 	}
 	return k.decoded(s)

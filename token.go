@@ -99,7 +99,7 @@ func parseToken(cookie, value string) (Token, bool) {
 
 func parseServerToken(cookie, value string) (Token, bool) {
 	var raw [secretSize + checkSize]byte
-	if len(value) != tokenSize || brokenLine(value) {
+	if len(value) != tokenSize || hasLineEnd(value) {
 		return Token{}, false
 	}
 	if n, err := base64url.Decode(raw[:], []byte(value)); err != nil || n != len(raw) {
@@ -113,8 +113,8 @@ func parseServerToken(cookie, value string) (Token, bool) {
 	return Token{id: base64url.EncodeToString(sum[:idSize]), cookie: cookie, value: &kept}, true
 }
 
-// brokenLine tells whether there are line ends in value, which base64 would skip.
-func brokenLine(value string) bool {
+// hasLineEnd tells whether there is a line end in value, which base64 would skip.
+func hasLineEnd(value string) bool {
 	return strings.IndexByte(value, '\r') >= 0 || strings.IndexByte(value, '\n') >= 0
 }
 
