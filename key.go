@@ -10,19 +10,18 @@ type Key[T any] string
 // Get returns the value, and whether there is one. A stored value that is no T reads as none, and Session.Err says so.
 func (k Key[T]) Get(s *Session) (T, bool) {
 	var v T
-	if raw := s.raw(string(k)); raw != nil && plain(raw, &v) {
-		return v, true
+	raw := s.raw(string(k))
+	if raw == nil || plain(raw, &v) {
+		return v, raw != nil
 	}
-	return k.decoded(s)
+	return k.decoded(s, raw)
 }
 
-// decoded is Get for all kinds of values. The decoder needs the value on the heap.
-func (k Key[T]) decoded(s *Session) (T, bool) {
-	var v, none T
-	if !s.Get(string(k), &v) {
-		return none, false
-	}
-	return v, true
+// decoded reads raw, or notes that it is no T. The decoder needs the value on the heap, which Get mostly spares it.
+func (k Key[T]) decoded(s *Session, raw json.RawMessage) (T, bool) {
+	var v T
+	ok := s.decoded(string(k), raw, &v)
+	return v, ok
 }
 
 // Set stores v, as Session.Set does.
@@ -47,13 +46,7 @@ func (k Key[T]) Update(s *Session, f func(T) T) {
 	s.update(string(k), func(raw json.RawMessage) (json.RawMessage, error) {
 		var v T
 		if raw != nil {
-			if err := fits(string(k), unmarshal(raw, &v)); err != nil {
-				var zero T // it may have been filled in part
-				v = zero
-				s.mu.Lock() // which is not held while f runs
-				s.misfit(string(k), err)
-				s.mu.Unlock()
-			}
+			v, _ = k.decoded(s, raw)
 		}
 		return encode(string(k), f(v))
 	})

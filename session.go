@@ -132,20 +132,31 @@ func (s *Session) now() time.Time { return s.config.now() }
 // Get reads the value of key into dst, a pointer, and tells whether there was one. It leaves dst alone if there is
 // none, or if the value does not fit, which Err then tells. A number read into an any becomes a json.Number.
 func (s *Session) Get(key string, dst any) bool {
-	st := s.open()
-	defer s.close()
-	raw := st.get(key)
-	if raw == nil {
-		return false
-	}
-	if err := decode(key, raw, dst); err != nil {
-		s.misfit(key, err)
-		return false
-	}
-	return true
+	raw := s.raw(key)
+	return raw != nil && s.decoded(key, raw, dst)
 }
 
-// misfit notes a stored value that could not be read. It never blocks a commit.
+// raw returns the value of key as the request sees it, or nil.
+func (s *Session) raw(key string) json.RawMessage {
+	st := s.open()
+	defer s.close()
+	return st.get(key)
+}
+
+// decoded reads raw into dst, without the lock: a type's own decoding is the application's code. It notes a value that
+// does not fit, and leaves dst alone then.
+func (s *Session) decoded(key string, raw json.RawMessage, dst any) bool {
+	err := decode(key, raw, dst)
+	if err == nil {
+		return true
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.misfit(key, err)
+	return false
+}
+
+// misfit notes, with the lock held, a stored value that could not be read. It never blocks a commit.
 func (s *Session) misfit(key string, err error) {
 	s.state.decodeErr = cmp.Or(s.state.decodeErr, err)
 	if s.keeper != nil {
@@ -168,13 +179,6 @@ func (s *Session) Set(key string, value any) {
 
 // Has tells whether there is a value under key.
 func (s *Session) Has(key string) bool { return s.raw(key) != nil }
-
-// raw returns the value of key as it is stored, or nil.
-func (s *Session) raw(key string) json.RawMessage {
-	st := s.open()
-	defer s.close()
-	return st.get(key)
-}
 
 // Keys returns the keys that have values, sorted.
 func (s *Session) Keys() []string {

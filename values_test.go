@@ -269,3 +269,25 @@ func sortedKeys(v *visitor) (keys []string) {
 	require.True(v.site.t, slices.IsSorted(keys))
 	return keys
 }
+
+// nosy is a type whose decoding looks at the session that it is read from.
+type nosy struct{ saw string }
+
+var nosySession *session.Session
+
+func (n *nosy) UnmarshalJSON([]byte) error {
+	n.saw = nosySession.User()
+	return nil
+}
+
+func TestValues_DecodingMayUseTheSession(t *testing.T) {
+	v := newSite(t, session.NewMemoryStore(), session.Config{}).visitor()
+	v.signIn("ada")
+	v.must(func(s *session.Session) { s.Set("k", 1) })
+	v.must(func(s *session.Session) {
+		nosySession = s
+		var read nosy
+		require.True(t, s.Get("k", &read))
+		require.Equal(t, "ada", read.saw)
+	})
+}
