@@ -87,7 +87,7 @@ var errHijackCookie = errors.New("session: the connection can't be taken over wi
 func (x *exchange) beforeHijack(headerSent bool) error {
 	x.session.mu.Lock()
 	unsent := !headerSent && x.cookie != ""
-	if st := x.session.state; st != nil && st.loadErr == nil && st.encodeErr == nil {
+	if st := x.session.state; st != nil && st.encodeErr == nil {
 		unsent = unsent || st.plan().cookie
 	}
 	x.session.mu.Unlock()

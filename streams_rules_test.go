@@ -357,6 +357,18 @@ func TestGuarantee08_HijackAfterAFailedCommit(t *testing.T) {
 	require.Equal(t, "Service Unavailable\n", body)
 }
 
+// That a value can't be encoded is what the handler has to hear, before that its cookie could not be sent.
+func TestGuarantee08_HijackWithABadValue(t *testing.T) {
+	app := newStreamApp(t)
+	site := newStreamSite(t, app.handle(setting(func(w http.ResponseWriter, r *http.Request) {
+		session.FromContext(r.Context()).Set("bad", make(chan int))
+		_, _, err := http.NewResponseController(w).Hijack()
+		assert.ErrorContains(t, err, `"bad"`)
+	})), 1)
+	response, _ := site.get("/")
+	require.Equal(t, 500, response.StatusCode)
+}
+
 func TestGuarantee07_LateWrites(t *testing.T) {
 	for _, c := range []struct {
 		name string

@@ -196,6 +196,22 @@ func TestGuarantee11_ServerTokensHaveOneSpelling(t *testing.T) {
 	require.False(t, v.signedOut())
 }
 
+// Where the last byte is zero, a token with a line end in it and without its last character reads the same but for its length.
+func TestGuarantee11_ATokenOneCharacterShort(t *testing.T) {
+	v := newSite(t, session.NewMemoryStore(), session.Config{}).visitor()
+	for range 10_000 {
+		v.signIn("ada")
+		if raw := must(base64.RawURLEncoding.DecodeString(v.cookie)); raw[35] == 0 {
+			short := v.copied()
+			short.cookie = v.cookie[:20] + "\n" + v.cookie[20:47]
+			require.True(t, short.signedOut())
+			require.False(t, v.signedOut())
+			return
+		}
+	}
+	t.Fatal("no token ends so")
+}
+
 func TestGuarantee11_CheckBytes(t *testing.T) {
 	store := &countingStore{Store: session.NewMemoryStore()}
 	site := newSite(t, store, session.Config{})

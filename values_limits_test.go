@@ -120,6 +120,31 @@ func TestGuarantee12_ABadValueSparesTheStoredSession(t *testing.T) {
 	require.Equal(t, []string{"k"}, sortedKeys(v))
 }
 
+// What can't be encoded is gone with the session that it was set in.
+func TestGuarantee12_ABadValueDoesNotStandInTheWayOfALogout(t *testing.T) {
+	v := newSite(t, session.NewMemoryStore(), session.Config{}).visitor()
+	v.signIn("ada")
+	v.must(func(s *session.Session) {
+		s.Set("k", math.NaN())
+		require.NoError(t, s.Destroy())
+	})
+	require.True(t, v.signedOut())
+}
+
+func TestGuarantee12_ABadValueSetByRevalidate(t *testing.T) {
+	bad := false
+	v := newSite(t, session.NewMemoryStore(), session.Config{Revalidate: func(_ context.Context, s *session.Session) error {
+		if bad {
+			s.Set("k", math.NaN())
+		}
+		return nil
+	}}).visitor()
+	v.signIn("ada")
+	bad = true
+	resp := v.do(func(s *session.Session) { require.ErrorContains(t, s.Err(), `"k"`) })
+	require.Equal(t, http.StatusInternalServerError, resp.StatusCode)
+}
+
 func TestValues_OddKeys(t *testing.T) {
 	odd := []string{
 		"", " ", "\x00", "a\x00b", "line\nbreak", "\r\n", "\t", "\u2028", "日本語", "🍵", "\ufffd", `"quoted"`, `\`, "'", ":", "!", ":k", "!k", "i", "u", "x", "t", "m", "o",
