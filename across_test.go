@@ -139,21 +139,64 @@ func TestGuarantee03_ResentBetweenTheSteps(t *testing.T) {
 	}
 }
 
-// A revocation that comes between the steps ends the session that is about to be created.
-func TestGuarantee02_RevokedBetweenTheSteps(t *testing.T) {
-	for _, do := range []func(*session.Session){regenerate, func(s *session.Session) { _ = s.Login("ada", "cart") }} {
+// endedBetweenTheSteps has a session end, and checks what is left, after the first step of a change of its id.
+func endedBetweenTheSteps(t *testing.T, change func(*session.Session), end func(w *world, id string) error) {
+	w, steps, _ := acrossWorld(t, session.Config{})
+	b := browser{w.name, w.login("ada")}
+	old, id := b.cookie, w.look(b.cookie).id
+	other := w.launch(0, old, "delete", act(logout)) // has loaded the session
+	steps.fault = func(_ context.Context, send func() error) error {
+		steps.fault = nil
+		require.NoError(t, end(w, id))
+		return send()
+	}
+	b.receive(w.do(old, change))
+	require.True(t, w.dead(old))
+	require.True(t, w.dead(b.cookie), "the new id was ended before it was created")
+	require.Empty(t, w.live())
+	require.Equal(t, http.StatusOK, other.land().StatusCode)
+	require.Empty(t, w.listed("ada"))
+}
+
+// An end that comes between the steps ends the session that is about to be created.
+func TestGuarantee02_EndedBetweenTheSteps(t *testing.T) {
+	renewals := map[string]func(*session.Session){"regenerate": regenerate, "login": func(s *session.Session) { _ = s.Login("ada", "cart") }}
+	for name, change := range renewals {
+		t.Run("RevokeUser/"+name, func(t *testing.T) {
+			endedBetweenTheSteps(t, change, func(w *world, _ string) error {
+				_, err := w.last().manager.RevokeUser(context.Background(), "ada")
+				return err
+			})
+		})
+	}
+	t.Run("Revoke", func(t *testing.T) {
+		endedBetweenTheSteps(t, regenerate, func(w *world, id string) error {
+			return w.last().manager.Revoke(context.Background(), "ada", id)
+		})
+	})
+	t.Run("Destroy", func(t *testing.T) {
+		endedBetweenTheSteps(t, regenerate, func(w *world, id string) error {
+			return w.last().store.Delete(w.seen.ctx, id, w.clock.Now().Add(time.Hour))
+		})
+	})
+}
+
+// What is handed over is its user's still: another one can't end it by its old id.
+func TestUsers_RevokedByAnotherBetweenTheSteps(t *testing.T) {
+	for _, user := range []string{"ada", ""} {
 		w, steps, _ := acrossWorld(t, session.Config{})
-		b := browser{w.name, w.login("ada")}
-		old := b.cookie
+		b := browser{w.name, w.start()}
+		if user != "" {
+			b.cookie = w.login(user)
+		}
+		id := w.look(b.cookie).id
 		steps.fault = func(_ context.Context, send func() error) error {
 			steps.fault = nil
-			_, err := w.last().manager.RevokeUser(context.Background(), "ada")
-			return errors.Join(err, send())
+			require.ErrorIs(t, w.last().manager.Revoke(context.Background(), "mallory", id), session.ErrNotFound)
+			return send()
 		}
-		b.receive(w.do(old, do))
-		require.True(t, w.dead(old))
-		require.True(t, w.dead(b.cookie), "the new id was revoked before it was created")
-		require.Empty(t, w.live())
-		require.Empty(t, w.listed("ada"))
+		b.receive(w.do(b.cookie, regenerate))
+		require.Len(t, w.look(b.cookie).keys, 1)
+		require.Equal(t, user, w.user(b.cookie))
 	}
 }

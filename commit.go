@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
 	"strings"
@@ -101,7 +102,10 @@ func (x *exchange) revalidate(st *state) error {
 	switch {
 	case err == nil:
 		st.pending = probe.state.pending
-		st.encodeErr = probe.state.encodeErr
+		st.encodeErr, st.decodeErr = probe.state.encodeErr, probe.state.decodeErr
+		if st.decodeErr != nil {
+			x.log(slog.LevelWarn, unreadableValue, st.decodeErr)
+		}
 		return nil
 	case errors.Is(err, ErrSessionEnded):
 		return x.endInvalid(st)
@@ -139,7 +143,7 @@ func (x *exchange) commit(ctx context.Context, header bool) error {
 	st := x.session.state
 	header = header && !x.response.begun.Load() // it may have been sent while this waited for another commit
 	if header {
-		varyByCookie(x.response.w.Header(), &x.vary)
+		x.headers()
 	}
 	if err := cmp.Or(x.failure, st.loadErr, st.encodeErr); err != nil {
 		return err
@@ -151,15 +155,31 @@ func (x *exchange) commit(ctx context.Context, header bool) error {
 	}
 }
 
+// headers sets what a response has that depends on the session. What an earlier commit set, the handler may have
+// overwritten since.
+func (x *exchange) headers() {
+	h := x.response.w.Header()
+	varyByCookie(h, &x.vary)
+	if x.cookie != "" {
+		setCookie(h, x.manager.config.Name, x.cookie)
+	}
+}
+
 // do does what is planned.
 func (x *exchange) do(ctx context.Context, p plan, header bool) error {
-	switch p.step {
-	case nothing:
+	switch st := x.session.state; {
+	case p.step == nothing:
 		return nil
-	case refuse:
+	case p.step == refuse:
 		return fmt.Errorf("%w; what the request set is not kept", ErrSessionEnded)
-	case end:
-		return x.destroy(ctx, header)
+	case st.destroy && st.base != nil: // by itself, so that it is done whatever becomes of the session that may come after
+		if err := x.endBase(ctx); err != nil {
+			return err
+		}
+		return errOtherPlan
+	case p.step == end:
+		x.destroyed(header)
+		return nil
 	}
 	if p.cookie && !header {
 		return ErrResponseStarted
@@ -167,29 +187,30 @@ func (x *exchange) do(ctx context.Context, p plan, header bool) error {
 	return x.store(ctx, p, header)
 }
 
-// errOtherPlan means that the request has changed its session so, while the lock was let go, that something else has to
-// be done.
+// errOtherPlan means that something else has to be done: the session has ended now, or the request has changed it while
+// the lock was let go.
 var errOtherPlan = errors.New("session: something else has to be done")
 
-// destroy ends the session and removes the cookie.
-func (x *exchange) destroy(ctx context.Context, header bool) error {
-	st := x.session.state
-	if st.base != nil && st.destroy {
-		if err := x.deleteBase(ctx); err != nil {
-			return err
-		}
-		x.event(EventDestroyed, "", nil)
+// endBase ends the session that Destroy was called for. The store follows it to the id that it may go on under.
+func (x *exchange) endBase(ctx context.Context) error {
+	if err := x.deleteBase(ctx); err != nil {
+		return err
 	}
-	st.base, st.token, st.pending = nil, Token{}, pending{}
+	x.event(EventDestroyed, "", nil)
+	x.session.state.base, x.session.state.token = nil, Token{}
+	return nil
+}
+
+// destroyed removes the cookie of a session that has ended, unless it is too late: then Destroy said so.
+func (x *exchange) destroyed(header bool) {
+	x.session.state.pending = pending{}
 	if !header {
-		return nil // Destroy itself said that the cookie stays
+		return
 	}
-	h := x.response.w.Header()
 	if x.present || x.cookie != "" {
 		x.removeCookie()
 	}
-	x.clearSiteData(h)
-	return nil
+	x.clearSiteData(x.response.w.Header())
 }
 
 // clearSiteData asks the browser to forget what it knows of this site, at a Destroy.
@@ -299,7 +320,7 @@ var errUpdate = errors.New("session: an Update could not be made again on a newe
 func (x *exchange) rebase(current *Record) error {
 	s := &x.session
 	for {
-		version, edits := s.state.version, s.state.edits
+		version, edits := s.state.version, maps.Clone(s.state.edits) // others may set values meanwhile
 		remade, err := x.unlocked(func() (map[string]edit, error) { return remake(edits, current) })
 		if err != nil {
 			return err
@@ -362,9 +383,6 @@ func (x *exchange) told(p plan) {
 	case p.step != create:
 	case st.fresh && st.user != "":
 		x.eventFor(EventLoggedIn, r.ID, r.User, "", nil)
-	case st.fresh && st.destroy:
-		x.event(EventDestroyed, "", nil)
-		x.eventFor(EventCreated, r.ID, r.User, "", nil)
 	case st.regenerate:
 		x.eventFor(EventRegenerated, r.ID, r.User, "", nil)
 	default:

@@ -3,8 +3,11 @@ package session_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"runtime"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -138,6 +141,38 @@ func TestGuarantee05_DestroyWhileAnUpdateRunsAgain(t *testing.T) {
 		v.copied().must(func(s *session.Session) { n.Set(s, 10) })
 	})
 	require.True(t, stale.signedOut())
+}
+
+// While an Update runs again other goroutines of the request may set values.
+func TestGuarantee15_SetWhileUpdatesRunAgain(t *testing.T) {
+	v := newSite(t, session.NewMemoryStore(), session.Config{}).visitor()
+	keys := []session.Key[int]{"first", "second", "third"}
+	v.must(func(s *session.Session) { keys[0].Set(s, 0) })
+	v.must(func(s *session.Session) {
+		again, others := make(chan struct{}), sync.WaitGroup{}
+		others.Go(func() {
+			<-again
+			for n := range 2000 {
+				s.Set(fmt.Sprint("other ", n%100), n)
+			}
+		})
+		calls := 0
+		for _, key := range keys {
+			key.Update(s, func(n int) int {
+				if calls++; calls == len(keys)+1 { // at the commit
+					close(again)
+				}
+				runtime.Gosched()
+				return n + 1
+			})
+		}
+		v.copied().must(func(s *session.Session) { keys[0].Set(s, 10) })
+		require.NoError(t, s.Save(t.Context()))
+		others.Wait()
+	})
+	require.Equal(t, 11, read[int](v, "first"))
+	require.Equal(t, 1, read[int](v, "third"))
+	require.Equal(t, 1999, read[int](v, "other 99"))
 }
 
 // slow takes its time for each session.

@@ -72,8 +72,9 @@ type Config struct {
 	// ErrSessionEnded and 500 to all else, in plain text.
 	ErrorHandler func(http.ResponseWriter, *http.Request, error)
 
-	// OnEvent is told what happens to sessions. It is called in the request's goroutine and should be quick. It may
-	// use the request's session but for what is being committed.
+	// OnEvent is told what happens to sessions. It is called in the request's goroutine and should be quick. It may use
+	// the request's session: what it changes is no part of the commit that it is told of, and is saved after that, or
+	// reported where a cookie would be needed. The default is to tell nobody.
 	OnEvent func(context.Context, Event)
 
 	// Logger gets warnings and errors. The default is slog.Default.

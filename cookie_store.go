@@ -80,11 +80,7 @@ func (c *CookieStore) Load(ctx context.Context, token Token) (*Record, error) {
 	if err != nil {
 		return nil, err
 	}
-	now := Now(ctx)
-	if err := r.Live(now); err != nil {
-		return nil, err
-	}
-	if _, err := c.check(ctx, r, now); err != nil {
+	if _, err := c.check(ctx, r, Now(ctx)); err != nil {
 		return nil, err
 	}
 	return r, nil
@@ -96,14 +92,13 @@ func (c *CookieStore) Save(ctx context.Context, token Token, change *Change) (To
 	if err := ctx.Err(); err != nil {
 		return Token{}, err
 	}
-	r, err := c.resolve(ctx, change, now)
+	r, revokedAt, err := c.resolve(ctx, change, now)
 	if err != nil {
 		return Token{}, err
 	}
 	if change.Create {
-		if r, err = c.issue(ctx, r, now); err != nil {
-			return Token{}, err
-		}
+		r.Issued = laterThan(revokedAt, r.Issued)
+		*change.Record = *r // what a further commit of the same request starts from
 	}
 	sealed, err := c.seal(token.cookie, r)
 	if err != nil {
@@ -115,37 +110,37 @@ func (c *CookieStore) Save(ctx context.Context, token Token, change *Change) (To
 	return Token{id: r.ID, cookie: token.cookie, value: &sealed}, err
 }
 
-// resolve returns the record to seal: the whole session as the request sees it, if the one that it starts from stands. A
-// login goes on without.
-func (c *CookieStore) resolve(ctx context.Context, change *Change, now time.Time) (*Record, error) {
-	if change.Base == nil {
-		return change.Record, nil
+// resolve returns the record to seal, and when its user's sessions were last revoked: the whole session as the request
+// sees it, if the one that it starts from stands. A login goes on without.
+func (c *CookieStore) resolve(ctx context.Context, change *Change, now time.Time) (r *Record, revokedAt time.Time, err error) {
+	r = change.Record
+	if change.Base != nil {
+		revokedAt, err = c.check(ctx, change.Base, now)
+		switch {
+		case err == nil && !change.Fresh:
+			return r, revokedAt, nil // and is not asked again: a revocation that comes now means the new id too
+		case err == nil:
+		case change.Fresh && errors.Is(err, ErrNotFound):
+			if r, err = change.Apply(nil, nil, now); err != nil {
+				return nil, time.Time{}, err
+			}
+		default:
+			return nil, time.Time{}, err
+		}
 	}
-	err := change.Base.Live(now)
-	if err == nil {
-		_, err = c.check(ctx, change.Base, now)
+	if revokedAt, err = c.check(ctx, r, now); errors.Is(err, ErrNotFound) {
+		err = nil // what begins has not ended
 	}
-	switch {
-	case err == nil:
-		return change.Record, nil
-	case change.Fresh && errors.Is(err, ErrNotFound):
-		return change.Apply(nil, nil, now)
-	}
-	return nil, err
+	return r, revokedAt, err
 }
 
-// issue makes sure that a new session is issued later than its user's sessions were last revoked, by whatever clock.
-func (c *CookieStore) issue(ctx context.Context, r *Record, now time.Time) (*Record, error) {
-	revokedAt, err := c.check(ctx, r, now)
-	if err != nil && !errors.Is(err, ErrNotFound) {
-		return nil, err
+// laterThan returns the time at which a session is issued: later than its user's sessions were last revoked, by whatever
+// clock.
+func laterThan(revokedAt, issued time.Time) time.Time {
+	if issued.After(revokedAt) {
+		return issued
 	}
-	if r.Issued.After(revokedAt) {
-		return r, nil
-	}
-	after := *r
-	after.Issued = revokedAt.Add(time.Microsecond)
-	return &after, nil
+	return revokedAt.Add(time.Microsecond)
 }
 
 // Delete implements Store. Without a RevocationList there is nothing it can do: a copy of the cookie stays good.
@@ -179,10 +174,11 @@ func (c *CookieStore) EndUserSessions(ctx context.Context, user string, except [
 	return 0, c.revocations.EndUser(ctx, user, now, except, now.Add(maxLifetime))
 }
 
-// check asks the list about a session, and returns when its user's sessions were last revoked.
+// check tells whether a session stands, which the list is asked about, and returns when its user's sessions were last
+// revoked.
 func (c *CookieStore) check(ctx context.Context, r *Record, now time.Time) (userRevokedAt time.Time, err error) {
-	if c.revocations == nil {
-		return time.Time{}, nil
+	if err := r.Live(now); err != nil || c.revocations == nil {
+		return time.Time{}, err
 	}
 	status, err := c.revocations.Status(ctx, r.User, r.ID, r.Issued)
 	switch {

@@ -17,7 +17,8 @@ import (
 func TestRedis_ClientsThatCannotKeepThePromises(t *testing.T) {
 	honouring, hanging := redis.NewClient(&redis.Options{ContextTimeoutEnabled: true}), redis.NewClient(&redis.Options{})
 	cluster, ring := redis.NewClusterClient(&redis.ClusterOptions{}), redis.NewRing(&redis.RingOptions{})
-	for _, client := range []redis.UniversalClient{honouring, hanging, cluster, ring} {
+	obedient := redis.NewRing(&redis.RingOptions{Addrs: map[string]string{"a": "localhost:1"}, ContextTimeoutEnabled: true})
+	for _, client := range []redis.UniversalClient{honouring, hanging, cluster, ring, obedient} {
 		t.Cleanup(func() { require.NoError(t, client.Close()) })
 	}
 	for _, c := range []struct {
@@ -30,6 +31,7 @@ func TestRedis_ClientsThatCannotKeepThePromises(t *testing.T) {
 		{cluster, "ignores context deadlines", session.RedisOptions{}},
 		{ring, "ignores context deadlines", session.RedisOptions{}},
 		{honouring, "WaitReplicas is negative", session.RedisOptions{WaitReplicas: -1}},
+		{obedient, "WaitReplicas needs a *redis.Client", session.RedisOptions{WaitReplicas: 1}},
 		{honouring, "NearCache needs a client set up", session.RedisOptions{NearCache: session.NearCache{MaxEntries: 1}}},
 	} {
 		_, err := session.New(session.NewRedisStore(c.client, c.opts), session.Config{})
@@ -60,6 +62,7 @@ func TestRedis_OpenRefuses(t *testing.T) {
 		{down.URL(), "MaxEntries must be positive", near(0, time.Second)},
 		{down.URL(), "MaxStaleness must be positive", near(1, 0)},
 		{down.URL() + "?addr=" + down.Addr, "one standalone server only", near(1, 1)},
+		{"redis://" + down.Addr + "/3", "database 0 only", near(1, 1)},
 	} {
 		ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 		_, err := session.OpenRedisStore(ctx, c.url, c.opts)
@@ -106,12 +109,48 @@ func TestRedis_WaitReplicas(t *testing.T) {
 	// Without a deadline of the caller's it waits for the default time.
 	require.NoError(t, store.Delete(context.Background(), w.look(cookie).id, time.Now()))
 	require.True(t, w.dead(cookie))
+
+	w.login("grace")
+	w.login("grace")
+	n, err := w.nodes[0].manager.RevokeUser(t.Context(), "grace")
+	require.NoError(t, err)
+	require.Equal(t, 2, n)
+	w.login("grace")
+	replica.Stop()
+	w = newWorld(t, session.Config{StoreTimeout: 40 * time.Millisecond}, store)
+	_, err = w.nodes[0].manager.RevokeUser(t.Context(), "grace")
+	require.ErrorContains(t, err, "has not reached RedisOptions.WaitReplicas replicas", "nor do revocations count that no replica has")
 }
 
 func TestRedis_WaitReplicasNeedsAClientWithConnections(t *testing.T) {
-	client := across{redisClient(t, redistest.Start(t))}
-	w := newWorld(t, session.Config{}, session.NewRedisStore(client, session.RedisOptions{WaitReplicas: 1}))
-	require.Equal(t, http.StatusInternalServerError, w.do("", login).StatusCode, "the program's fault, not the store's")
+	store := session.NewRedisStore(across{redisClient(t, redistest.Start(t))}, session.RedisOptions{WaitReplicas: 1})
+	require.ErrorIs(t, store.Delete(t.Context(), "id", time.Time{}), errors.ErrUnsupported)
+}
+
+// A user of Redis who may use nothing but the keys with the prefix can do all there is to do.
+func TestRedis_AUserOfThePrefixOnly(t *testing.T) {
+	server := redistest.Start(t)
+	server.MustDo("ACL", "SETUSER", "app", "on", ">secret", "~app:*", "+@all", "-@dangerous")
+	opts, err := redis.ParseURL("redis://app:secret@" + server.Addr)
+	require.NoError(t, err)
+	opts.ContextTimeoutEnabled = true
+	client := redis.NewClient(opts)
+	t.Cleanup(func() { require.NoError(t, client.Close()) })
+	for _, client := range []redis.UniversalClient{client, across{client}} {
+		w := newWorld(t, session.Config{MaxPerUser: 2}, session.NewRedisStore(client, session.RedisOptions{Prefix: "app:"}))
+		b := browser{w.name, w.start()}
+		for _, do := range []func(*session.Session){
+			func(s *session.Session) { s.Set("n", 1) }, regenerate, login, login, login, regenerate, logout,
+		} {
+			resp := w.do(b.cookie, do)
+			require.Equal(t, http.StatusOK, resp.StatusCode, w.log())
+			b.receive(resp)
+		}
+		w.login("ada")
+		_, err := w.nodes[0].manager.RevokeUser(t.Context(), "ada")
+		require.NoError(t, err)
+		require.Empty(t, w.listed("ada"))
+	}
 }
 
 // Nobody writes such a thing, but following it must come to an end.

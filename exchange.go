@@ -48,13 +48,11 @@ func (x *exchange) finish(returned bool) {
 	switch {
 	case !returned:
 		x.abandon()
-	case x.response.failed == nil && !x.response.begun.Load():
-		_ = x.response.begin()
-	case x.response.failed == nil:
-		x.commitLate()
+	case x.response.begin() == nil:
+		x.commitLate() // what was changed since, by whom the event was told also
 	}
 	if x.response.failed != nil {
-		_ = x.endDestroyed()
+		_ = x.endDestroyed(x.response.failed)
 		putBack(x.response.w.Header(), x.answered)
 	}
 	x.session.mu.Lock()
@@ -126,12 +124,15 @@ func (x *exchange) save(ctx context.Context) error {
 
 // commitLate saves what was changed after the header was sent, and reports what can't be.
 func (x *exchange) commitLate() {
-	if err := x.commit(x.request.Context(), false); err != nil {
-		x.session.mu.Lock()
-		x.event(EventLateWrite, "not kept", err)
-		x.session.mu.Unlock()
-		x.log(slog.LevelError, "session: changes made after the response had started are lost", err)
+	err := x.commit(x.request.Context(), false)
+	if err == nil {
+		return
 	}
+	x.session.mu.Lock()
+	x.event(EventLateWrite, "not kept", err)
+	x.session.mu.Unlock()
+	x.log(slog.LevelError, "session: changes made after the response had started are lost", err)
+	_ = x.endDestroyed(err)
 }
 
 // abandon is what a panic leaves to do: values are not saved, but a logout is done.
@@ -142,13 +143,13 @@ func (x *exchange) abandon() {
 	if !destroy {
 		return
 	}
-	if x.endDestroyed() == nil && !x.response.begun.Load() {
+	if x.endDestroyed(nil) == nil && !x.response.begun.Load() {
 		x.removeCookie()
 	}
 }
 
-// endDestroyed ends the session that Destroy was called for, if no commit did.
-func (x *exchange) endDestroyed() error {
+// endDestroyed ends the session that Destroy was called for, if the commit, which failed for this reason, did not.
+func (x *exchange) endDestroyed(commit error) error {
 	x.committing.Lock()
 	defer x.committing.Unlock()
 	x.session.mu.Lock()
@@ -158,15 +159,14 @@ func (x *exchange) endDestroyed() error {
 		return nil
 	}
 	var failed *StoreError
-	if errors.As(x.response.failed, &failed) && failed.Op == opDelete {
+	if errors.As(commit, &failed) && failed.Op == opDelete {
 		return nil // the store has just been asked
 	}
-	if err := x.deleteBase(x.request.Context()); err != nil {
+	if err := x.endBase(x.request.Context()); err != nil {
 		x.log(slog.LevelError, "session: a logout could not be done", err)
 		return err
 	}
-	x.event(EventDestroyed, "", nil)
-	st.base, st.token, st.pending = nil, Token{}, pending{}
+	st.pending = pending{}
 	return nil
 }
 
@@ -181,8 +181,10 @@ func (x *exchange) late(op string) {
 }
 
 func (x *exchange) report(key string, err error) {
-	x.log(slog.LevelWarn, "session: a stored value can't be read", err, "key", key)
+	x.log(slog.LevelWarn, unreadableValue, err, "key", key)
 }
+
+const unreadableValue = "session: a stored value can't be read"
 
 // event notes what happened to the session as it is; notify delivers it.
 func (x *exchange) event(kind EventKind, reason string, err error) {

@@ -378,3 +378,38 @@ func TestGuarantee14_AtRest_NothingSaidHasAToken(t *testing.T) {
 	require.NotContains(t, said.String(), cookie)
 	require.NotContains(t, said.String(), strings.ToLower(cookie))
 }
+
+// What Save has put into the header, the response leaves with, whatever the handler does to the header afterwards.
+func TestGuarantee10_WhatSaveSetStays(t *testing.T) {
+	for name, h := range map[string]http.HandlerFunc{
+		"a cacheable page": func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("Cache-Control", "public, max-age=60") },
+		"another cookie":   func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("Set-Cookie", "theme=dark") },
+		"no headers":       func(w http.ResponseWriter, _ *http.Request) { clear(w.Header()) },
+	} {
+		for where, wrap := range map[string]func(http.Handler) http.Handler{
+			"": func(h http.Handler) http.Handler { return h },
+			", within TimeoutHandler": func(h http.Handler) http.Handler {
+				return http.TimeoutHandler(h, time.Minute, "too slow")
+			},
+		} {
+			t.Run(name+where, func(t *testing.T) {
+				site := newSite(t, session.NewMemoryStore(), session.Config{})
+				resp := site.serve(wrap(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+					s := session.FromContext(r.Context())
+					require.NoError(t, s.Login("ada"))
+					require.NoError(t, s.Save(r.Context()))
+					h(w, r)
+				})).ServeHTTP)
+				require.Equal(t, []string{"no-store"}, resp.Header["Cache-Control"])
+				require.Equal(t, []string{"Cookie"}, resp.Header["Vary"])
+				own := 0
+				for _, c := range resp.Cookies() {
+					if c.Name == site.name {
+						own++
+					}
+				}
+				require.Equal(t, 1, own)
+			})
+		}
+	}
+}

@@ -302,3 +302,30 @@ func TestAdvisory_TokenOnStdout_DefaultLoggers(t *testing.T) {
 		require.Empty(t, leaks(printed.String(), token))
 	}
 }
+
+// What OnEvent changes in the session is saved after the commit that it is told of.
+func TestGuarantee07_ChangedByOnEvent(t *testing.T) {
+	manager, err := session.New(session.NewMemoryStore(), session.Config{OnEvent: func(ctx context.Context, e session.Event) {
+		if e.Kind == session.EventLoggedIn {
+			session.FromContext(ctx).Set("welcomed", true)
+		}
+	}})
+	require.NoError(t, err)
+	for _, write := range []bool{false, true} {
+		b := browser{name: "__Host-session"}
+		visit := func(do func(*session.Session)) {
+			r := httptest.NewRequest("GET", "https://example.test/", nil)
+			r.Header.Set("Cookie", b.name+"="+b.cookie)
+			w := httptest.NewRecorder()
+			manager.Middleware(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				do(session.FromContext(r.Context()))
+				if write {
+					_, _ = io.WriteString(w, "the handler's")
+				}
+			})).ServeHTTP(w, r)
+			b.receive(w.Result())
+		}
+		visit(login)
+		visit(func(s *session.Session) { require.True(t, s.Has("welcomed")) })
+	}
+}

@@ -301,6 +301,23 @@ func TestGuarantee05_DestroyIsDone(t *testing.T) {
 			_, _ = io.WriteString(rw, "begun")
 			require.ErrorIs(t, s.Destroy(), session.ErrResponseStarted)
 		}},
+		{"after the response started, with a value set then", func(rw http.ResponseWriter, _ *http.Request, s *session.Session) {
+			_, _ = io.WriteString(rw, "begun")
+			require.ErrorIs(t, s.Destroy(), session.ErrResponseStarted)
+			s.Flash("info", "signed out")
+		}},
+		{"after the response started, with a value that fails the commit", func(rw http.ResponseWriter, _ *http.Request, s *session.Session) {
+			_, _ = io.WriteString(rw, "begun")
+			require.ErrorIs(t, s.Destroy(), session.ErrResponseStarted)
+			s.Set("new", func() {})
+		}},
+		{"by Save, after the response started, with a value set then", func(rw http.ResponseWriter, r *http.Request, s *session.Session) {
+			_, _ = io.WriteString(rw, "begun")
+			require.ErrorIs(t, s.Destroy(), session.ErrResponseStarted)
+			s.Flash("info", "signed out")
+			require.ErrorIs(t, s.Save(r.Context()), session.ErrResponseStarted)
+			panic(http.ErrAbortHandler)
+		}},
 		{"with a value that fails the commit", func(_ http.ResponseWriter, _ *http.Request, s *session.Session) {
 			logout(s)
 			s.Set("new", func() {})

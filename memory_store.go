@@ -50,7 +50,7 @@ func (m *MemoryStore) Save(ctx context.Context, token Token, change *Change) (To
 	if err != nil {
 		return Token{}, err
 	}
-	if m.records.get(change.Replaces()) != nil {
+	if old := m.records.get(change.Replaces()); old != nil && !old.Ended { // a tombstone knows where the session went on
 		m.put(change.Tombstone(now), now)
 	}
 	m.put(next, now)

@@ -38,6 +38,7 @@ func keepAll(t *testing.T, b backing) {
 		{"a double-clicked sign-in", doubleLogin},
 		{"a double-clicked regeneration", doubleRegenerate},
 		{"a logout during a regeneration", logoutEndsSuccessor},
+		{"a logout during a login over a regeneration", loginKeepsTheTrail},
 	} {
 		t.Run(b.name+"/"+c.name, func(t *testing.T) { c.test(b.world(t, session.Config{})) })
 	}
@@ -235,14 +236,40 @@ func doubleRegenerate(w *world) {
 }
 
 func logoutEndsSuccessor(w *world) {
+	for name, c := range map[string]struct {
+		logout func(*session.Session)
+		user   string // signed in afterwards
+		left   int    // sessions
+	}{
+		"alone":        {logout, "", 0},
+		"with a flash": {func(s *session.Session) { logout(s); s.Flash("info", "signed out") }, "", 1},
+		"with a login": {func(s *session.Session) { logout(s); _ = s.Login("grace", "cart") }, "grace", 1},
+	} {
+		cookie := w.login("ada")
+		late, first := w.overtaken(cookie, c.logout, regenerate)
+		require.Equal(w.t, http.StatusOK, late.StatusCode, name)
+		b := browser{w.name, cookie}
+		b.receive(first)
+		next := b.cookie
+		require.True(w.t, w.dead(next), "%s: signed out means signed out", name)
+		b.receive(late)
+		require.Equal(w.t, c.left == 0, b.cookie == "", name)
+		require.Equal(w.t, c.user, w.user(b.cookie), name)
+		require.Len(w.t, w.live(), c.left, name)
+		w.do(b.cookie, logout)
+	}
+}
+
+// loginKeepsTheTrail: a login over a session that was just regenerated does not hide where that went on from a logout.
+func loginKeepsTheTrail(w *world) {
 	cookie := w.login("ada")
-	late, first := w.overtaken(cookie, logout, regenerate)
-	require.Equal(w.t, http.StatusOK, late.StatusCode)
+	out := w.launch(0, cookie, "delete", act(logout))
+	late, first := w.overtaken(cookie, func(s *session.Session) { _ = s.Login("grace") }, regenerate)
+	require.Equal(w.t, http.StatusOK, out.land().StatusCode)
 	b := browser{w.name, cookie}
 	b.receive(first)
-	next := b.cookie
-	require.True(w.t, w.dead(next), "signed out means signed out")
+	require.True(w.t, w.dead(b.cookie))
 	b.receive(late)
-	require.Empty(w.t, b.cookie)
-	require.Empty(w.t, w.live())
+	require.Equal(w.t, "grace", w.user(b.cookie))
+	require.Len(w.t, w.live(), 1)
 }

@@ -83,6 +83,9 @@ func openStandalone(address string, opts RedisOptions) (redis.UniversalClient, *
 	retry(&o.MinRetryBackoff, &o.MaxRetryBackoff, &o.ConnMaxIdleTime, &o.DialerRetries)
 	o.MaxRetries = cmp.Or(o.MaxRetries, redisMaxRetries)
 	o.MaintNotificationsConfig, o.DisableIdentity = noMaintenance(), true
+	if o.DB != 0 && opts.NearCache != (NearCache{}) {
+		return nil, nil, fmt.Errorf("session: RedisOptions.NearCache works with database 0 only, and the Redis URL names %d", o.DB)
+	}
 	cache := opts.NearCache.open(o, cmp.Or(opts.Prefix, defaultPrefix))
 	return redis.NewClient(o), cache, nil
 }

@@ -26,6 +26,8 @@ var (
 	deleteLua string
 	//go:embed lua/enlist.lua
 	enlistLua string
+	//go:embed lua/end.lua
+	endLua string
 	//go:embed lua/revoke.lua
 	revokeLua string
 
@@ -37,6 +39,7 @@ var (
 	handoverScript = script(handoverLua)
 	deleteScript   = script(deleteLua)
 	enlistScript   = script(enlistLua)
+	endScript      = script(endLua)
 	revokeScript   = script(revokeLua)
 )
 

@@ -40,12 +40,7 @@ func (l *RedisRevocations) EndSession(ctx context.Context, user, id string, unti
 	if left <= 0 {
 		return nil // it has ended by itself
 	}
-	// NX: a session ends once, and the first end is the one that counts.
-	err := l.client.SetArgs(ctx, l.endedKey(user, id), micros(now), redis.SetArgs{Mode: "NX", TTL: max(left, time.Millisecond)}).Err()
-	if errors.Is(err, redis.Nil) {
-		return nil
-	}
-	return err
+	return endScript.Run(ctx, l.client, []string{l.endedKey(user, id)}, micros(now), left.Milliseconds()+1).Err()
 }
 
 // EndUser implements RevocationList.

@@ -35,8 +35,9 @@ type RedisOptions struct {
 	// NearCache keeps sessions in this process too. The default is off.
 	NearCache NearCache
 
-	// WaitReplicas makes each change wait until so many replicas have it (WAIT), and fail if they do not within
-	// Config.StoreTimeout; the master has the change even then. It costs a round trip. The default is not to wait.
+	// WaitReplicas makes each change wait until so many replicas have it (WAIT), and fail if they do not within three
+	// quarters of the time that Config.StoreTimeout leaves; the master has the change even then. It costs a round trip.
+	// It needs a *redis.Client or a *redis.ClusterClient, as OpenRedisStore makes them. The default is not to wait.
 	WaitReplicas int
 }
 
@@ -53,14 +54,14 @@ func NewRedisStore(client redis.UniversalClient, opts RedisOptions) *RedisStore 
 
 // Check tells whether the store can keep its promises. New calls it.
 func (s *RedisStore) Check() error {
-	honours := true
+	honours, connects := true, false
 	switch client := s.client.(type) {
 	case nil:
 		return errors.New("session: the Redis client is nil")
 	case *redis.Client:
-		honours = client.Options().ContextTimeoutEnabled
+		honours, connects = client.Options().ContextTimeoutEnabled, true
 	case *redis.ClusterClient:
-		honours = client.Options().ContextTimeoutEnabled
+		honours, connects = client.Options().ContextTimeoutEnabled, true
 	case *redis.Ring:
 		honours = client.Options().ContextTimeoutEnabled
 	}
@@ -70,6 +71,8 @@ func (s *RedisStore) Check() error {
 			"set ContextTimeoutEnabled in its options, or use OpenRedisStore")
 	case s.options.WaitReplicas < 0:
 		return errors.New("session: RedisOptions.WaitReplicas is negative")
+	case s.options.WaitReplicas > 0 && !connects:
+		return fmt.Errorf("session: RedisOptions.WaitReplicas needs a *redis.Client or a *redis.ClusterClient, and got a %T", s.client)
 	case s.options.NearCache != (NearCache{}) && s.cache == nil:
 		return errors.New("session: RedisOptions.NearCache needs a client set up for it; use OpenRedisStore")
 	}
@@ -192,7 +195,9 @@ func operation(c *Change) string {
 
 // create stores a session under a new id, and ends the one it takes over from, in one script.
 func (s *RedisStore) create(ctx context.Context, c *Change, now time.Time) error {
-	keys := []string{s.key(c.Record.ID), "", s.indexOf(c.Record), s.indexOf(c.Base)}
+	// For what is not there the prefix stands: a user of Redis may be allowed to use keys that begin with it, and no others.
+	none := s.options.Prefix
+	keys := []string{s.key(c.Record.ID), none, cmp.Or(s.indexOf(c.Record), none), cmp.Or(s.indexOf(c.Base), none)}
 	if c.Replaces() != "" {
 		keys[1] = s.key(c.Replaces())
 	}
@@ -246,8 +251,10 @@ const maxSuccessors = 16
 // end leaves a tombstone for the session, or for the one it goes on as, and tells whether there was one. It must be
 // user's unless user is "".
 func (s *RedisStore) end(ctx context.Context, user, id string) (bool, error) {
-	for range maxSuccessors {
-		reply, err := s.run(ctx, deleteScript, []string{s.key(id)}, s.deletion(user, id, false)...)
+	for followed := range maxSuccessors {
+		// A session that is about to be created, since its predecessor was handed over, must not be.
+		coming := followed > 0
+		reply, err := s.run(ctx, deleteScript, []string{s.key(id)}, s.deletion(user, id, coming)...)
 		if s.cache != nil {
 			s.cache.wrote(id)
 		}
@@ -257,7 +264,9 @@ func (s *RedisStore) end(ctx context.Context, user, id string) (bool, error) {
 		switch reply {
 		case "live":
 			return true, nil
-		case "none", "-":
+		case "none":
+			return coming, nil
+		case "-":
 			return false, nil
 		}
 		id = reply.(string)
@@ -280,71 +289,6 @@ func (s *RedisStore) EndUserSession(ctx context.Context, user, id string) error 
 		return ErrNotFound // also for a key that holds something else: the user gave the id, and learns nothing of it
 	}
 	return err
-}
-
-var errNotReplicated = errors.New("session: the change has not reached RedisOptions.WaitReplicas replicas")
-
-// run runs a script, and waits for the replicas if it is to.
-func (s *RedisStore) run(ctx context.Context, script *redis.Script, keys []string, args ...any) (any, error) {
-	if s.options.WaitReplicas == 0 {
-		return s.runUnawaited(ctx, script, keys, args...)
-	}
-	conn, err := s.connection(ctx, keys[0])
-	if err != nil {
-		return nil, err
-	}
-	defer func() { _ = conn.Close() }()
-	reply, err := script.Run(ctx, conn, keys, args...).Result()
-	if err != nil {
-		return nil, err
-	}
-	deadline, ok := ctx.Deadline()
-	if !ok {
-		deadline = time.Now().Add(defaultStoreTimeout)
-	}
-	patience := max(time.Until(deadline)*3/4, time.Millisecond) // WAIT answers before the deadline, and zero is for ever
-	if n, err := conn.Wait(ctx, s.options.WaitReplicas, patience).Result(); err != nil {
-		return nil, err
-	} else if n < int64(s.options.WaitReplicas) {
-		return nil, fmt.Errorf("%w: %d of %d", errNotReplicated, n, s.options.WaitReplicas)
-	}
-	return reply, nil
-}
-
-// runUnawaited runs a script, in a batch if there are batches. Where Redis does not know it, it is sent whole, as
-// redis.Script does.
-func (s *RedisStore) runUnawaited(ctx context.Context, script *redis.Script, keys []string, args ...any) (any, error) {
-	if s.batches == nil {
-		return script.Run(ctx, s.client, keys, args...).Result()
-	}
-	all := append(make([]any, 0, 3+len(keys)+len(args)), "evalsha", script.Hash(), len(keys))
-	for _, key := range keys {
-		all = append(all, key)
-	}
-	cmd := redis.NewCmd(ctx, append(all, args...)...)
-	err := s.batches.process(ctx, cmd)
-	switch {
-	case err == nil:
-		return cmd.Val(), nil
-	case redis.HasErrorPrefix(err, "NOSCRIPT"):
-		return script.Eval(ctx, s.client, keys, args...).Result()
-	}
-	return nil, err
-}
-
-// connection returns one connection to the master that has key: WAIT waits for what its own connection wrote.
-func (s *RedisStore) connection(ctx context.Context, key string) (*redis.Conn, error) {
-	switch client := s.client.(type) {
-	case *redis.Client:
-		return client.Conn(), nil
-	case *redis.ClusterClient:
-		master, err := client.MasterForKey(ctx, key)
-		if err != nil {
-			return nil, err
-		}
-		return master.Conn(), nil
-	}
-	return nil, fmt.Errorf("session: RedisOptions.WaitReplicas does not work with a %T: %w", s.client, errors.ErrUnsupported)
 }
 
 // failed returns err as the store returns it. The client of a cluster looks for changes once a minute only, unless it is

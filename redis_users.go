@@ -147,55 +147,11 @@ func (s *RedisStore) endAll(ctx context.Context, user string, ids []string) ([]s
 	return texts, nil
 }
 
-// call is one run of a script.
-type call struct {
-	script *redis.Script
-	keys   []string
-	args   []any
-}
-
-// runAll runs scripts in one round trip, and in a second one those that Redis did not know.
-func (s *RedisStore) runAll(ctx context.Context, calls []call) ([]any, error) {
-	replies := make([]any, len(calls))
-	var unknown []int
-	run := func(indexes []int, one func(redis.Pipeliner, call) *redis.Cmd) error {
-		commands := make([]*redis.Cmd, len(indexes))
-		_, _ = s.client.Pipelined(ctx, func(p redis.Pipeliner) error {
-			for i, at := range indexes {
-				commands[i] = one(p, calls[at])
-			}
-			return nil
-		})
-		for i, at := range indexes {
-			reply, err := commands[i].Result()
-			switch {
-			case err != nil && redis.HasErrorPrefix(err, "NOSCRIPT"):
-				unknown = append(unknown, at)
-			case err != nil:
-				return err
-			}
-			replies[at] = reply
-		}
-		return nil
-	}
-	all := make([]int, len(calls))
-	for i := range all {
-		all[i] = i
-	}
-	err := run(all, func(p redis.Pipeliner, c call) *redis.Cmd { return c.script.EvalSha(ctx, p, c.keys, c.args...) })
-	if err != nil || len(unknown) == 0 {
-		return replies, err
-	}
-	again := unknown
-	unknown = nil
-	err = run(again, func(p redis.Pipeliner, c call) *redis.Cmd { return c.script.Eval(ctx, p, c.keys, c.args...) })
-	return replies, err
-}
-
 // enlist puts the session into its user's index, for topologies where the script that writes it can't.
 func (s *RedisStore) enlist(ctx context.Context, r *Record, now time.Time) error {
 	c := s.enlisting(r, now)
-	return c.script.Run(ctx, s.client, c.keys, c.args...).Err()
+	_, err := s.run(ctx, c.script, c.keys, c.args...)
+	return err
 }
 
 func (s *RedisStore) enlisting(r *Record, now time.Time) call {

@@ -78,8 +78,11 @@ func (m *MemoryRevocations) EndSession(ctx context.Context, user, id string, unt
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	at := now
-	if earlier := m.ended.get(key); !earlier.IsZero() {
-		at = earlier
+	if earlier := m.ended.entries[key]; earlier != nil { // a session ends once; but it may have cookies with two deadlines
+		at = earlier.value
+		if earlier.until.After(until) {
+			until = earlier.until
+		}
 	}
 	m.ended.put(key, at, until, now)
 	return nil

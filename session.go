@@ -319,12 +319,12 @@ func (s *Session) Login(user string, keep ...string) error {
 // more, in which case the record still goes.
 func (s *Session) Destroy() error {
 	return s.lifecycle(func(st *state) error {
+		st.encodeErr = nil // it was about values that are gone
 		if st.lapsed {
 			st.pending = pending{}
 			return nil
 		}
 		st.end()
-		st.encodeErr = nil // it was about values that are gone
 		if s.responseStarted() {
 			return ErrResponseStarted
 		}

@@ -108,7 +108,89 @@ func TestUsers_Sealed_LoginWithASlowClock(t *testing.T) {
 		require.Equal(w.t, http.StatusOK, resp.StatusCode)
 		require.Equal(w.t, "ada", w.user(b.cookie))
 		require.True(w.t, w.dead(old))
+
+		b.cookie = w.login("ada")
+		for range 2 { // the second one in place of a session
+			b.receive(w.do(b.cookie, func(s *session.Session) {
+				s.Has("loads it")
+				_, err := w.nodes[1].manager.RevokeUser(context.Background(), "ada")
+				require.NoError(w.t, err)
+				w.clock.advance(-5 * time.Second)
+				_ = s.Login("ada", "cart")
+				require.NoError(w.t, s.Save(context.Background()))
+				s.Set("n", 1)
+			}))
+			require.Equal(w.t, []string{"n"}, w.look(b.cookie).keys)
+			require.Equal(w.t, 1, value[int](w, b.cookie, "n"), "a second commit of the same request is judged by the same time")
+		}
 	})
+}
+
+// askedList calls meanwhile after it has answered about a session.
+type askedList struct {
+	session.RevocationList
+	meanwhile func()
+}
+
+func (l *askedList) Status(ctx context.Context, user, id string, issued time.Time) (session.RevocationStatus, error) {
+	status, err := l.RevocationList.Status(ctx, user, id, issued)
+	if f := l.meanwhile; f != nil {
+		l.meanwhile = nil
+		f()
+	}
+	return status, err
+}
+
+// A revocation that comes after the commit's look at the list ends the session under its new id too.
+func TestGuarantee02_RevokedWhileARegenerateIsSaved(t *testing.T) {
+	sealed, err := session.NewCookieStore(worldSecret)
+	require.NoError(t, err)
+	list := &askedList{RevocationList: session.NewMemoryRevocations()}
+	w := newWorld(t, session.Config{}, sealed.WithRevocations(list))
+	b := browser{w.name, w.login("ada")}
+	w.clock.advance(time.Minute)
+	b.receive(w.do(b.cookie, func(s *session.Session) {
+		regenerate(s)
+		list.meanwhile = func() {
+			_, err := w.last().manager.RevokeUser(context.Background(), "ada")
+			require.NoError(t, err)
+		}
+	}))
+	require.Nil(t, list.meanwhile)
+	require.True(t, w.dead(b.cookie))
+}
+
+// An id may have cookies with two deadlines: however the session was ended, the list remembers it until the later one.
+func TestRevocations_TheLaterDeadlineCounts(t *testing.T) {
+	client := redisClient(t, redistest.Start(t))
+	for name, list := range map[string]session.RevocationList{
+		"memory": session.NewMemoryRevocations(), "redis": session.NewRedisRevocations(client, session.RedisOptions{}),
+	} {
+		t.Run(name, func(t *testing.T) {
+			clock := newManualClock()
+			end := func(id string, in time.Duration) {
+				ctx := session.WithClock(t.Context(), clock.Now)
+				require.NoError(t, list.EndSession(ctx, "", id, clock.Now().Add(in)))
+			}
+			for _, order := range [][]time.Duration{{time.Hour, 2 * time.Hour}, {2 * time.Hour, time.Hour}} {
+				id := fmt.Sprint("id", order[0])
+				end(id, order[0])
+				end(id, order[1])
+				if name == "redis" {
+					left := client.PTTL(t.Context(), "session:ended:"+fmt.Sprint(len(id))+":"+id+":").Val()
+					require.InDelta(t, 2*time.Hour, left, float64(time.Minute))
+					continue
+				}
+				clock.move(90 * time.Minute)
+				for i := range 10 { // which sweep what is over
+					end(fmt.Sprint("other", order[0], i), time.Hour)
+				}
+				status, err := list.Status(t.Context(), "", id, clock.Now())
+				require.NoError(t, err)
+				require.False(t, status.EndedAt.IsZero())
+			}
+		})
+	}
 }
 
 func TestUsers_Sealed_WithoutAList(t *testing.T) {

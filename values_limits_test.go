@@ -145,6 +145,17 @@ func TestGuarantee12_ABadValueSetByRevalidate(t *testing.T) {
 	require.Equal(t, http.StatusInternalServerError, resp.StatusCode)
 }
 
+// A stored value that Revalidate can't read is told as one that the handler can't read.
+func TestGuarantee12_AMisfitReadByRevalidate(t *testing.T) {
+	v := newSite(t, session.NewMemoryStore(), session.Config{Revalidate: func(_ context.Context, s *session.Session) error {
+		session.Key[int]("k").Get(s)
+		return nil
+	}}).visitor()
+	v.must(func(s *session.Session) { s.Set("k", "text") })
+	v.must(func(s *session.Session) { require.ErrorContains(t, s.Err(), `"k"`) })
+	require.Contains(t, v.site.log(), "can't be read")
+}
+
 func TestValues_OddKeys(t *testing.T) {
 	odd := []string{
 		"", " ", "\x00", "a\x00b", "line\nbreak", "\r\n", "\t", "\u2028", "日本語", "🍵", "\ufffd", `"quoted"`, `\`, "'", ":", "!", ":k", "!k", "i", "u", "x", "t", "m", "o",

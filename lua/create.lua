@@ -1,5 +1,5 @@
--- Stores a session under an id that must not exist, in place of another if there is one. KEYS: the new session, then,
--- each of which may be '', the old session, the user's index and the old one's user's index.
+-- Stores a session under an id that must not exist, in place of another if there is one. KEYS: the new session, then the
+-- old session, the user's index and the old one's user's index, each of which may be the prefix for none.
 local now, op, id, replaced, issued, used = tonumber(take()), take(), take(), take(), take(), take()
 local limits, fresh, cleared = take(), take() == '1', take() == '1' -- the limits are '' for those of the old session
 local deadline, maximum, prefix = tonumber(take()), tonumber(take()), take()
@@ -7,7 +7,8 @@ local keep, keepEnd = list()
 local deleted, deletedEnd = list()
 local expected, expectedEnd = list()
 local sets, setsEnd = list()
-local new, old, index, oldIndex = KEYS[1], KEYS[2] or '', KEYS[3] or '', KEYS[4] or ''
+local function key(i) return KEYS[i] ~= prefix and KEYS[i] or '' end
+local new, old, index, oldIndex = KEYS[1], key(2), key(3), key(4)
 
 local f = redis.call('HMGET', new, 'i', 'x', 'o')
 if f[2] or made(f[3], op) then return 'ok' end -- created, and perhaps ended since

@@ -3,6 +3,7 @@
 -- to be created is not. The index prefix is '' where the index lives in another slot.
 local user, force, indexPrefix, id = take(), take() == '1', take(), take()
 local f = redis.call('HMGET', KEYS[1], 'i', 'x', 'u')
+if f[2] and f[1] and user ~= '' and f[3] ~= user then return 'none' end -- handed over, and not the user's
 if f[2] then return f[2] end
 if not f[1] and not force then return 'none' end
 if f[1] and user ~= '' and f[3] ~= user then return 'none' end

@@ -134,6 +134,10 @@ func deletedMoved(x *trial) {
 	if !x.given(x.isEnded(h.token), "Regenerate leaves no tombstone") || !x.deletes() {
 		return
 	}
+	_, err := x.try(h, x.change(h, x.login("user "+text()))) // of another request, which must not hide where the session went on
+	if !x.given(err == nil, "a login in place of a session that was regenerated fails") {
+		return
+	}
 	x.delete(h)
 	for name, held := range map[string]held{"the first": h, "the second": second, "the third": third} {
 		x.gone(held.token, name+" id of a session that was regenerated twice and then deleted by its first id")

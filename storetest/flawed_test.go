@@ -32,6 +32,7 @@ type flaw struct {
 	token   func(session.Token) session.Token
 	buries  func(s *flawed, c *session.Change, now time.Time) // the replaced session
 	deletes func(s *flawed, id string, now time.Time) error
+	forgets bool                                       // a login hides where a session that was regenerated went on
 	blind   bool                                       // Save does not look at its context
 	halfway bool                                       // Save stores one key, looks at its context, and stores the rest
 	window  func(c *session.Change) bool               // for these, others come between reading and writing
@@ -137,6 +138,7 @@ func (s *flawed) put(next *session.Record) {
 func (s *flawed) replace(c *session.Change, now time.Time) {
 	switch old := c.Replaces(); {
 	case s.records[old] == nil:
+	case s.records[old].Ended && !s.forgets:
 	case s.buries != nil:
 		s.buries(s, c, now)
 	default:

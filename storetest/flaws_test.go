@@ -262,6 +262,7 @@ var brokenStores = []struct {
 		s.end(s.records[id], now)
 		return nil
 	}}},
+	{"a login hides where the session went", []string{"deleting an id that moved ends the session"}, flaw{forgets: true}},
 	{"Login keeps all", []string{"Login carries what it keeps and nothing else"}, flaw{stores: func(next, source *record, c *change) *record {
 		for key, raw := range values(source) {
 			if c.Fresh && c.Base != nil && source.Live(c.Record.Used) == nil {

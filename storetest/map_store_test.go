@@ -39,8 +39,8 @@ func (m *MapStore) Save(ctx context.Context, token session.Token, c *session.Cha
 	if err != nil {
 		return session.Token{}, err
 	}
-	if old := c.Replaces(); m.records[old] != nil {
-		m.records[old] = c.Tombstone(now)
+	if old := m.records[c.Replaces()]; old != nil && !old.Ended { // a tombstone knows where the session went on
+		m.records[old.ID] = c.Tombstone(now)
 	}
 	m.records[next.ID] = next
 	return token, nil

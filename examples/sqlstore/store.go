@@ -51,7 +51,7 @@ func (s *Store) Save(ctx context.Context, token session.Token, c *session.Change
 		if err != nil {
 			return err
 		}
-		if source != nil && c.Replaces() != "" {
+		if c.Replaces() != "" && source != nil && !source.Ended { // a tombstone knows where the session went on
 			err = put(ctx, tx, c.Tombstone(now))
 		}
 		return errors.Join(err, put(ctx, tx, next))
