@@ -68,7 +68,8 @@ type Config struct {
 	ClearSiteData bool
 
 	// ErrorHandler answers a request whose session could not be loaded or saved; what the handler wrote is dropped, and
-	// what is changed in the session from here on is not kept. The default answers 503 to a StoreError, 409 to
+	// what is changed in the session from here on is not kept. All but ErrSessionEnded has been logged. It is not called
+	// where the client hung up while the session was loaded. The default answers 503 to a StoreError, 409 to
 	// ErrSessionEnded and 500 to all else, in plain text.
 	ErrorHandler func(http.ResponseWriter, *http.Request, error)
 

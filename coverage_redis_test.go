@@ -17,8 +17,9 @@ import (
 func TestRedis_ClientsThatCannotKeepThePromises(t *testing.T) {
 	honouring, hanging := redis.NewClient(&redis.Options{ContextTimeoutEnabled: true}), redis.NewClient(&redis.Options{})
 	cluster, ring := redis.NewClusterClient(&redis.ClusterOptions{}), redis.NewRing(&redis.RingOptions{})
+	lagging := redis.NewClusterClient(&redis.ClusterOptions{Addrs: []string{"localhost:1"}, ContextTimeoutEnabled: true, RouteByLatency: true})
 	obedient := redis.NewRing(&redis.RingOptions{Addrs: map[string]string{"a": "localhost:1"}, ContextTimeoutEnabled: true})
-	for _, client := range []redis.UniversalClient{honouring, hanging, cluster, ring, obedient} {
+	for _, client := range []redis.UniversalClient{honouring, hanging, cluster, lagging, ring, obedient} {
 		t.Cleanup(func() { require.NoError(t, client.Close()) })
 	}
 	for _, c := range []struct {
@@ -31,6 +32,7 @@ func TestRedis_ClientsThatCannotKeepThePromises(t *testing.T) {
 		{cluster, "ignores context deadlines", session.RedisOptions{}},
 		{ring, "ignores context deadlines", session.RedisOptions{}},
 		{honouring, "WaitReplicas is negative", session.RedisOptions{WaitReplicas: -1}},
+		{lagging, "reads from replicas", session.RedisOptions{}},
 		{obedient, "WaitReplicas needs a *redis.Client", session.RedisOptions{WaitReplicas: 1}},
 		{honouring, "NearCache needs a client set up", session.RedisOptions{NearCache: session.NearCache{MaxEntries: 1}}},
 	} {

@@ -207,7 +207,7 @@ func ExampleManager_Revoke() {
 	// Output: true
 }
 
-func ExampleNewRedisStore() {
+func ExampleOpenRedisStore() {
 	store, err := session.OpenRedisStore(context.Background(), "redis://localhost:6379/0", session.RedisOptions{})
 	if err != nil {
 		log.Fatal(err)

@@ -74,8 +74,19 @@ func (x *exchange) beforeHeader() error {
 		x.session.mu.Lock()
 		x.failure = err
 		x.session.mu.Unlock()
+		x.explain(err)
 	}
 	return err
+}
+
+// explain logs why a response is not the handler's, where that is the program's fault: a failure of the store has been
+// logged by now, and the end of a session is none.
+func (x *exchange) explain(err error) {
+	var failed *StoreError
+	if errors.As(err, &failed) || errors.Is(err, ErrSessionEnded) || errors.Is(err, errClientGone) {
+		return
+	}
+	x.log(slog.LevelError, "session: the response is an error, since the session can't be saved", err)
 }
 
 var errHijackCookie = errors.New("session: the connection can't be taken over with a session cookie still to be sent; " +

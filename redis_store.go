@@ -46,7 +46,8 @@ var _ UserStore = (*RedisStore)(nil)
 const defaultPrefix = "session:"
 
 // NewRedisStore returns a store on client, which stays the caller's to close. The client must honour context deadlines
-// (ContextTimeoutEnabled), or New refuses the store; OpenRedisStore makes one with the recommended settings.
+// (ContextTimeoutEnabled) and read from masters, since a replica that lags opens what has ended; New refuses the store
+// if it sees that it does not. OpenRedisStore makes one with the recommended settings.
 func NewRedisStore(client redis.UniversalClient, opts RedisOptions) *RedisStore {
 	opts.Prefix = cmp.Or(opts.Prefix, defaultPrefix)
 	return &RedisStore{client: client, options: opts}
@@ -54,14 +55,15 @@ func NewRedisStore(client redis.UniversalClient, opts RedisOptions) *RedisStore 
 
 // Check tells whether the store can keep its promises. New calls it.
 func (s *RedisStore) Check() error {
-	honours, connects := true, false
+	honours, connects, replicas := true, false, false
 	switch client := s.client.(type) {
 	case nil:
 		return errors.New("session: the Redis client is nil")
 	case *redis.Client:
 		honours, connects = client.Options().ContextTimeoutEnabled, true
 	case *redis.ClusterClient:
-		honours, connects = client.Options().ContextTimeoutEnabled, true
+		o := client.Options()
+		honours, connects, replicas = o.ContextTimeoutEnabled, true, o.ReadOnly || o.RouteByLatency || o.RouteRandomly
 	case *redis.Ring:
 		honours = client.Options().ContextTimeoutEnabled
 	}
@@ -69,6 +71,9 @@ func (s *RedisStore) Check() error {
 	case !honours:
 		return errors.New("session: the Redis client ignores context deadlines, so that a hung Redis would hang requests; " +
 			"set ContextTimeoutEnabled in its options, or use OpenRedisStore")
+	case replicas:
+		return errors.New("session: the Redis client reads from replicas, where a session that has ended goes on for a while; " +
+			"leave ReadOnly, RouteByLatency and RouteRandomly off")
 	case s.options.WaitReplicas < 0:
 		return errors.New("session: RedisOptions.WaitReplicas is negative")
 	case s.options.WaitReplicas > 0 && !connects:

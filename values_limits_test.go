@@ -145,6 +145,23 @@ func TestGuarantee12_ABadValueSetByRevalidate(t *testing.T) {
 	require.Equal(t, http.StatusInternalServerError, resp.StatusCode)
 }
 
+// The client is told nothing of what was wrong, so the log is.
+func TestGuarantee12_ABadValueIsLogged(t *testing.T) {
+	v := newSite(t, session.NewMemoryStore(), session.Config{}).visitor()
+	require.Equal(t, http.StatusInternalServerError, v.do(func(s *session.Session) { s.Set("ratio", math.NaN()) }).StatusCode)
+	require.Contains(t, v.site.log(), "level=ERROR")
+	require.Contains(t, v.site.log(), "ratio")
+
+	v = newSite(t, session.NewMemoryStore(), session.Config{}).visitor()
+	v.signIn("ada")
+	late := v.copied()
+	require.Equal(t, http.StatusConflict, v.do(func(s *session.Session) {
+		late.must(func(s *session.Session) { require.NoError(t, s.Destroy()) })
+		s.Set("n", 1)
+	}).StatusCode)
+	require.NotContains(t, v.site.log(), "level=ERROR", "that a session ends is no fault")
+}
+
 // A stored value that Revalidate can't read is told as one that the handler can't read.
 func TestGuarantee12_AMisfitReadByRevalidate(t *testing.T) {
 	v := newSite(t, session.NewMemoryStore(), session.Config{Revalidate: func(_ context.Context, s *session.Session) error {

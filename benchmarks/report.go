@@ -54,8 +54,8 @@ func (r *report) markdown(b *bytes.Buffer) {
 		say("verdicts on times below mean nothing; counts and allocations stand. Run it again on a quiet machine.\n")
 	}
 	say("Everything runs on one machine, Redis, wrk and the garbage collector included, so only ratios within one run mean")
-	say("anything. Each figure is the median of %d interleaved passes; the spread beside it is half the distance between the", r.plan.passes)
-	say("slowest and the fastest pass. Ratios are formed pass by pass. CPU time is the same ratio in processor time of this")
+	say("anything. Each figure with a spread is the median of %d interleaved passes, and the spread is half the distance between", r.plan.passes)
+	say("the slowest and the fastest pass; the others are from one pass. Ratios are formed pass by pass. CPU time is the same ratio in processor time of this")
 	say("process and of Redis, which what else runs on the machine disturbs less.\n")
 	say("The workload: a session with a user id (int64), a text of 32 characters, a locale, and a counter that is written;")
 	say("the 1 KB variant has another kilobyte. `read` reads one value; `read + write` counts; `login` takes a new id and keeps")
@@ -143,6 +143,8 @@ func number(x float64) string {
 		return strconv.FormatFloat(x, 'f', 0, 64)
 	case x >= 10:
 		return strconv.FormatFloat(x, 'f', 1, 64)
+	case x > 0 && x < 1:
+		return strconv.FormatFloat(x, 'f', 3, 64)
 	}
 	return strconv.FormatFloat(x, 'f', 2, 64)
 }
