@@ -1,4 +1,4 @@
-# Every target works on all modules of the repository; they are found by their go.mod files.
+# All targets but deps and bench work on all modules of the repository; they are found by their go.mod files.
 MODULES  := $(shell find . -name go.mod -not -path '*/.*' -exec dirname {} \; | sort)
 FUZZTIME ?= 1m
 # Pinned here rather than in a go.mod: "go run" with a version keeps the tools' dependencies out of ours, and the build

@@ -120,7 +120,9 @@ func (x *exchange) revalidate(st *state) error {
 
 func (x *exchange) endInvalid(st *state) error {
 	id, user := st.base.ID, st.base.User
-	if err := x.deleteBase(x.request.Context()); err != nil {
+	call := x.call(x.request.Context())
+	defer call.release()
+	if err := x.deleteBase(call); err != nil {
 		st.base = nil
 		return err
 	}
@@ -148,11 +150,30 @@ func (x *exchange) commit(ctx context.Context, header bool) error {
 	if err := cmp.Or(x.failure, st.loadErr, st.encodeErr); err != nil {
 		return err
 	}
-	for {
-		if err := x.do(ctx, st.plan(), header); !errors.Is(err, errOtherPlan) {
+	p, doubt := st.plan(), st.inDoubt()
+	if p.step == nothing && !doubt {
+		return nil
+	}
+	call := x.call(ctx) // for all that it takes
+	defer call.release()
+	if doubt {
+		if err := x.settle(call, header); err != nil {
 			return err
 		}
+		p = st.plan()
 	}
+	for {
+		err := x.do(call, p, header)
+		if !errors.Is(err, errOtherPlan) {
+			return err
+		}
+		p = st.plan()
+	}
+}
+
+// call returns the context for a commit's calls of the store, which must be released.
+func (x *exchange) call(ctx context.Context) *storeContext {
+	return x.manager.storeContext(context.WithoutCancel(ctx), x.manager.config.StoreTimeout)
 }
 
 // headers sets what a response has that depends on the session. What an earlier commit set, the handler may have
@@ -166,14 +187,14 @@ func (x *exchange) headers() {
 }
 
 // do does what is planned.
-func (x *exchange) do(ctx context.Context, p plan, header bool) error {
+func (x *exchange) do(call *storeContext, p plan, header bool) error {
 	switch st := x.session.state; {
 	case p.step == nothing:
 		return nil
 	case p.step == refuse:
 		return fmt.Errorf("%w; what the request set is not kept", ErrSessionEnded)
 	case st.destroy && st.base != nil: // by itself, so that it is done whatever becomes of the session that may come after
-		if err := x.endBase(ctx); err != nil {
+		if err := x.endBase(call); err != nil {
 			return err
 		}
 		return errOtherPlan
@@ -184,7 +205,7 @@ func (x *exchange) do(ctx context.Context, p plan, header bool) error {
 	if p.cookie && !header {
 		return ErrResponseStarted
 	}
-	return x.store(ctx, p, header)
+	return x.store(call, p, header)
 }
 
 // errOtherPlan means that something else has to be done: the session has ended now, or the request has changed it while
@@ -192,8 +213,8 @@ func (x *exchange) do(ctx context.Context, p plan, header bool) error {
 var errOtherPlan = errors.New("session: something else has to be done")
 
 // endBase ends the session that Destroy was called for. The store follows it to the id that it may go on under.
-func (x *exchange) endBase(ctx context.Context) error {
-	if err := x.deleteBase(ctx); err != nil {
+func (x *exchange) endBase(call *storeContext) error {
+	if err := x.deleteBase(call); err != nil {
 		return err
 	}
 	x.event(EventDestroyed, "", nil)
@@ -222,23 +243,36 @@ func (x *exchange) clearSiteData(h http.Header) {
 
 const opDelete = "delete"
 
-func (x *exchange) deleteBase(ctx context.Context) error {
+func (x *exchange) deleteBase(call *storeContext) error {
 	base := x.session.state.base
-	call := x.manager.storeContext(context.WithoutCancel(ctx), x.manager.config.StoreTimeout)
-	defer call.release()
 	if err := x.manager.store.Delete(call, base.ID, base.Deadline); err != nil {
 		return x.storeError(opDelete, base.ID, err)
 	}
 	return nil
 }
 
-// store saves the session, and sends its cookie if that is new.
-func (x *exchange) store(ctx context.Context, p plan, header bool) error {
-	st := x.session.state
-	before := st.token
-	token, err := x.attempt(ctx, &p)
+// settle finds out about what the store may have done at an earlier commit: sent again as it was, it is done once.
+func (x *exchange) settle(call *storeContext, header bool) error {
+	p := *x.session.state.unsure
+	token, err := x.manager.store.Save(call, p.token, p.change)
+	var conflict *ConflictError
 	switch {
 	case err == nil:
+		return x.stored(p, token, header)
+	case errors.Is(err, ErrNotFound), errors.As(err, &conflict):
+		x.session.state.unsure = nil // it was not done, and the commit will find out what that means
+		return nil
+	}
+	return x.commitError(err)
+}
+
+// store saves the session, and sends its cookie if that is new.
+func (x *exchange) store(call *storeContext, p plan, header bool) error {
+	st := x.session.state
+	token, err := x.attempt(call, &p)
+	switch {
+	case err == nil:
+		return x.stored(p, token, header)
 	case p.step == touch:
 		return x.touchFailed(err)
 	case errors.Is(err, ErrNotFound):
@@ -248,10 +282,19 @@ func (x *exchange) store(ctx context.Context, p plan, header bool) error {
 			return fmt.Errorf("%w while the request was under way; what it set is not kept", ErrSessionEnded)
 		}
 		return nil
-	default:
-		return x.commitError(err)
 	}
-	moved := token.Value() != before.Value()
+	err = x.commitError(err)
+	var failed *StoreError
+	if errors.As(err, &failed) {
+		st.tried(p)
+	}
+	return err
+}
+
+// stored takes over what the store has done.
+func (x *exchange) stored(p plan, token Token, header bool) error {
+	st := x.session.state
+	moved := token.Value() != st.token.Value()
 	if moved && !header && p.step != touch {
 		return ErrResponseStarted
 	}
@@ -265,7 +308,7 @@ func (x *exchange) store(ctx context.Context, p plan, header bool) error {
 	if st.destroy && header {
 		x.clearSiteData(x.response.w.Header())
 	}
-	st.done(p.change, token)
+	st.done(p, token)
 	if header && (moved || p.cookie) {
 		x.sendCookie(value)
 	}
@@ -274,10 +317,8 @@ func (x *exchange) store(ctx context.Context, p plan, header bool) error {
 
 // attempt saves, and puts the changes on the newer record as long as another request's change is in the way of an
 // Update. All Updates of one session in this process wait for each other: without the queue, retries starve.
-func (x *exchange) attempt(ctx context.Context, p *plan) (Token, error) {
+func (x *exchange) attempt(call *storeContext, p *plan) (Token, error) {
 	st := x.session.state
-	call := x.manager.storeContext(context.WithoutCancel(ctx), x.manager.config.StoreTimeout)
-	defer call.release()
 	if len(p.change.Expect) > 0 {
 		release, err := x.manager.queue.wait(call, st.base.ID)
 		if err != nil {
@@ -286,11 +327,7 @@ func (x *exchange) attempt(ctx context.Context, p *plan) (Token, error) {
 		defer release()
 	}
 	for {
-		token := st.token
-		if p.change.Create {
-			token = st.issued
-		}
-		saved, err := x.manager.store.Save(call, token, p.change)
+		saved, err := x.manager.store.Save(call, p.token, p.change)
 		if err == nil {
 			return saved, nil
 		}

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/doorman-go/session"
+	"github.com/doorman-go/session/internal/redistest"
 	"github.com/stretchr/testify/require"
 )
 
@@ -58,6 +59,82 @@ func TestGuarantee03_SaveTriedAgainByTheCommit(t *testing.T) {
 			})
 			c.want(v)
 		})
+	}
+}
+
+// What a Save did, and only its reply was lost, is done once also where the request goes on to change something else.
+func TestGuarantee03_ChangedAfterAReplyWasLost(t *testing.T) {
+	n := session.Key[int]("n")
+	count := func(s *session.Session) error { n.Update(s, func(n int) int { return n + 1 }); return nil }
+	loginAs := func(user string) func(*session.Session) error {
+		return func(s *session.Session) error { return s.Login(user, "n") }
+	}
+	flash := func(s *session.Session) error { s.Flash("error", "try again"); return nil }
+	server := redistest.Start(t)
+	client := redisClient(t, server)
+	for _, c := range []struct {
+		name        string
+		first, then func(*session.Session) error
+		n           int                          // counted, where there was 1 before
+		user        string                       // signed in, and the only session that is left
+		others      func(*session.Session) error // another request in between; nil: none
+		new         bool                         // there was no session before
+	}{
+		{"an Update, and another value", count, flash, 2, "ada", nil, false},
+		{"an Update, and another one", count, count, 3, "ada", nil, false},
+		{"an Update, and its value", count, func(s *session.Session) error { n.Set(s, 9); return nil }, 9, "ada", nil, false},
+		{"an Update, and a logout", count, (*session.Session).Destroy, 0, "", nil, false},
+		{"an Update, and a login", count, loginAs("grace"), 2, "grace", nil, false},
+		{"an Update, a login and an Update", count, func(s *session.Session) error { return errors.Join(loginAs("grace")(s), count(s)) }, 3, "grace", nil, false},
+		{"a login, and a value", loginAs("grace"), flash, 1, "grace", nil, false},
+		{"a login, and an Update", loginAs("grace"), count, 2, "grace", nil, false},
+		{"a login, and another one", loginAs("grace"), loginAs("linus"), 1, "linus", nil, false},
+		{"a login, and a new id", loginAs("grace"), (*session.Session).Regenerate, 1, "grace", nil, false},
+		{"a login, and a logout", loginAs("grace"), (*session.Session).Destroy, 0, "", nil, false},
+		{"a new id, and an Update", (*session.Session).Regenerate, count, 2, "ada", nil, false},
+		{"a new id, and another one", (*session.Session).Regenerate, (*session.Session).Regenerate, 1, "ada", nil, false},
+		{"a logout with a value, and a value", func(s *session.Session) error { err := s.Destroy(); n.Set(s, 5); return err }, flash, 5, "", nil, false},
+		{"an Update, and a value, and another request's Update", count, flash, 3, "ada", count, false},
+		{"an Update, and another one, and another request's", count, count, 4, "ada", count, false},
+		{"a first login, and a logout", loginAs("ada"), (*session.Session).Destroy, 0, "", nil, true},
+		{"a first login, and a value", loginAs("ada"), func(s *session.Session) error { n.Set(s, 7); return nil }, 7, "ada", nil, true},
+	} {
+		for name, inner := range map[string]session.UserStore{
+			"memory": session.NewMemoryStore(), "redis": session.NewRedisStore(client, session.RedisOptions{}),
+			"redis, several slots": session.NewRedisStore(across{client}, session.RedisOptions{}),
+		} {
+			t.Run(c.name+"/"+name, func(t *testing.T) {
+				server.MustDo("FLUSHALL")
+				store := &deaf{Store: inner}
+				w := newWorld(t, session.Config{}, store)
+				b := browser{w.name, ""}
+				if !c.new {
+					b.receive(w.do("", func(s *session.Session) { login(s); n.Set(s, 1) }))
+				}
+				resp := w.do(b.cookie, func(s *session.Session) {
+					require.NoError(t, c.first(s))
+					store.lose = true
+					require.Error(t, s.Save(t.Context()))
+					if c.others != nil {
+						w.do(b.cookie, func(s *session.Session) { require.NoError(t, c.others(s)) })
+					}
+					require.NoError(t, c.then(s))
+				})
+				require.Equal(t, http.StatusOK, resp.StatusCode, w.log())
+				b.receive(resp)
+				require.Equal(t, c.n, value[int](w, b.cookie, "n"))
+				require.Equal(t, c.user, w.user(b.cookie))
+				for _, user := range []string{"ada", "grace", "linus"} {
+					records, err := inner.UserSessions(w.seen.ctx, user)
+					require.NoError(t, err)
+					left := 0
+					if user == c.user {
+						left = 1
+					}
+					require.Len(t, records, left, user)
+				}
+			})
+		}
 	}
 }
 
@@ -208,6 +285,55 @@ func TestGuarantee06_OneBoundForAllCookies(t *testing.T) {
 		resp := site.serve(func(_ http.ResponseWriter, r *http.Request) { session.FromContext(r.Context()).Has("n") }, lines...)
 		require.Equal(t, http.StatusServiceUnavailable, resp.StatusCode)
 		require.Equal(t, time.Second, time.Since(begun))
+	})
+}
+
+// reluctant takes its time for each change.
+type reluctant struct {
+	session.Store
+	time.Duration
+}
+
+func (r reluctant) wait(ctx context.Context) error {
+	select {
+	case <-time.After(r.Duration):
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (r reluctant) Save(ctx context.Context, token session.Token, c *session.Change) (session.Token, error) {
+	if err := r.wait(ctx); err != nil {
+		return session.Token{}, err
+	}
+	return r.Store.Save(ctx, token, c)
+}
+
+func (r reluctant) Delete(ctx context.Context, id string, until time.Time) error {
+	if err := r.wait(ctx); err != nil {
+		return err
+	}
+	return r.Store.Delete(ctx, id, until)
+}
+
+// A commit that takes two calls of the store has no more time than one that takes one.
+func TestGuarantee06_OneBoundForACommit(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := session.NewMemoryStore()
+		v := newSite(t, store, session.Config{}).visitor()
+		v.signIn("ada")
+		thief := v.copied()
+		begun := time.Now()
+		resp := newSite(t, reluctant{store, 700 * time.Millisecond}, session.Config{StoreTimeout: time.Second}).
+			serve(func(_ http.ResponseWriter, r *http.Request) {
+				s := session.FromContext(r.Context())
+				require.NoError(t, s.Destroy())
+				s.Flash("info", "signed out")
+			}, "__Host-session="+v.cookie)
+		require.Equal(t, http.StatusServiceUnavailable, resp.StatusCode)
+		require.Equal(t, time.Second, time.Since(begun))
+		require.True(t, thief.signedOut())
 	})
 }
 

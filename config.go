@@ -26,7 +26,8 @@ type Config struct {
 	// Path limits the cookie to paths below it; it is no security boundary. The default is "/".
 	Path string
 
-	// Secure keeps the cookie from plain HTTP. Browsers make an exception for http://localhost. The default is On.
+	// Secure keeps the cookie from plain HTTP. Chrome and Firefox make an exception for http://localhost, which Safari
+	// does not. The default is On.
 	Secure Switch
 
 	// HttpOnly keeps the cookie from scripts. The default is On.
@@ -36,7 +37,7 @@ type Config struct {
 	SameSite http.SameSite
 
 	// Partitioned keeps one cookie for each top-level site (CHIPS), for content that others embed; used with SameSite
-	// None. It needs Secure.
+	// None. It needs Secure. The default is off.
 	Partitioned bool
 
 	// Persistent gives the cookie a Max-Age, so that it survives closing the browser; SetPersistent does so for one
@@ -51,7 +52,8 @@ type Config struct {
 	// which is what browsers keep a cookie for.
 	Lifetime time.Duration
 
-	// StoreTimeout bounds each load and each commit. The default is a second.
+	// StoreTimeout bounds each load and each commit; Manager.Sessions, Revoke and RevokeUser get ten times as long. The
+	// default is a second.
 	StoreTimeout time.Duration
 
 	// MaxPerUser is the number of sessions a user may have at once; at a login over it the oldest go. The default is
@@ -60,11 +62,13 @@ type Config struct {
 
 	// Revalidate is called after each load that found a session, with that session, to ask the application whether it
 	// still stands: whether the user exists, or the password is the one it was. An error that wraps ErrSessionEnded
-	// ends the session for good, and the request goes on without; any other is a failed load and ends nothing. The
-	// time it takes is bounded by StoreTimeout. The default is no such check.
+	// ends the session for good, and the request goes on without; any other is a failed load and ends nothing. It may
+	// change the session. Its context ends after StoreTimeout, in addition to the load's own: it should heed that. The
+	// default is no such check.
 	Revalidate func(context.Context, *Session) error
 
-	// ClearSiteData sends Clear-Site-Data for cache, cookies and storage with the response to a Destroy.
+	// ClearSiteData sends Clear-Site-Data for cache, cookies and storage with the response to a Destroy. The
+	// default is off.
 	ClearSiteData bool
 
 	// ErrorHandler answers a request whose session could not be loaded or saved; what the handler wrote is dropped, and

@@ -5,7 +5,11 @@ import "time"
 // EventKind says what happened to a session.
 type EventKind string
 
-// The kinds of events. Each Event carries the session's handle and user where they are known.
+// The kinds of events. Each Event carries the session's handle and user where they are known; that of RevokeUser has no
+// handle. Sessions that MaxPerUser ends give no event, and what fails in Sessions, Revoke and RevokeUser gives its error.
+// The reasons are, for EventRevoked, "one", "all" (RevokeUser) and "revalidation"; for EventExpired "idle" and "absolute";
+// for EventRejected "malformed", "unknown", "bad seal", "ended", "unreadable" and "ended meanwhile"; for EventConflict
+// "update"; for EventLateWrite "not kept" and "after the request"; for EventStoreError the StoreError's Op.
 const (
 	EventCreated     EventKind = "created"     // a session was stored for the first time
 	EventLoggedIn    EventKind = "logged in"   // by Login
@@ -24,7 +28,7 @@ type Event struct {
 	Kind   EventKind
 	ID     string    // the session's public handle; empty where none is known
 	User   string    // empty for an anonymous session
-	Reason string    // short and of a fixed set, so that it can be a metric's label
+	Reason string    // of the few that the kinds name, so that it can be a metric's label
 	Err    error     // for EventStoreError and EventLateWrite
 	Time   time.Time // by Config.Clock
 }

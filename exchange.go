@@ -173,7 +173,9 @@ func (x *exchange) endDestroyed(commit error) error {
 	if errors.As(commit, &failed) && failed.Op == opDelete {
 		return nil // the store has just been asked
 	}
-	if err := x.endBase(x.request.Context()); err != nil {
+	call := x.call(x.request.Context())
+	defer call.release()
+	if err := x.endBase(call); err != nil {
 		x.log(slog.LevelError, "session: a logout could not be done", err)
 		return err
 	}

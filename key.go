@@ -27,7 +27,8 @@ func (k Key[T]) decoded(s *Session, raw json.RawMessage) (T, bool) {
 // Set stores v, as Session.Set does.
 func (k Key[T]) Set(s *Session, v T) { s.Set(string(k), v) }
 
-// Pop returns the value, as Get does, and deletes it.
+// Pop returns the value, as Get does, and deletes it. Two requests at once may both get it: what must happen once needs a
+// transaction of its own.
 func (k Key[T]) Pop(s *Session) (T, bool) {
 	v, ok := k.Get(s)
 	if s.Has(string(k)) {

@@ -23,11 +23,23 @@ type plan struct {
 	change *Change
 	sets   bool // values are lost if it can't be done
 	cookie bool // the response must carry the cookie; a store that keeps the session in the cookie needs that always
+
+	version int   // of the state that this was planned for
+	token   Token // that the store was told with it
 }
 
 // plan decides what has to be done for the changes made so far. It changes nothing but the id for a new session and the
 // changes' mark.
 func (st *state) plan() plan {
+	p := st.next()
+	p.version, p.token = st.version, st.token
+	if p.step == create {
+		p.token = st.issued
+	}
+	return p
+}
+
+func (st *state) next() plan {
 	switch {
 	case st.fresh && !st.holds():
 		return plan{step: end, cookie: true}
@@ -130,13 +142,48 @@ func remake(edits map[string]edit, current *Record) (map[string]edit, error) {
 }
 
 // done makes the committed changes the new base.
-func (st *state) done(c *Change, token Token) {
-	st.base, st.token, st.lapsed = c.Record, token, false
-	st.pending = pending{}
+func (st *state) done(p plan, token Token) {
+	st.base, st.token, st.lapsed, st.unsure = p.change.Record, token, false, nil
+	if p.version == st.version {
+		st.pending = pending{}
+		return
+	}
+	st.strike(p)
 }
+
+// strike takes what was committed off the changes, to which others have been added since.
+func (st *state) strike(p plan) {
+	if p.step == create && st.issued.ID() == st.base.ID { // and no newer id was asked for
+		st.fresh, st.destroy, st.regenerate = false, false, false
+	}
+	for key, e := range st.edits {
+		if e.sent == 0 {
+			continue // a value or a deletion, which may be made again
+		}
+		e.updates, e.sent = e.updates[e.sent:], 0
+		if st.edits[key] = e; len(e.updates) > 0 {
+			continue
+		}
+		if delete(st.edits, key); st.cleared {
+			st.keep = append(st.keep, key) // by a Login, from base now
+		}
+	}
+}
+
+// tried notes what the store may have done, though it said that it failed.
+func (st *state) tried(p plan) {
+	st.unsure = &p
+	for key, e := range st.edits {
+		e.sent = len(e.updates)
+		st.edits[key] = e
+	}
+}
+
+// inDoubt tells whether something was changed since. If nothing was, the next commit asks for the same.
+func (st *state) inDoubt() bool { return st.unsure != nil && st.unsure.version != st.version }
 
 // over makes the session one that has ended.
 func (st *state) over() {
-	st.base, st.token, st.lapsed = nil, Token{}, true
+	st.base, st.token, st.lapsed, st.unsure = nil, Token{}, true, nil
 	st.pending = pending{}
 }

@@ -32,7 +32,8 @@ type RedisOptions struct {
 	// Prefix is in front of every key. The default is "session:". Two applications on one Redis need different ones.
 	Prefix string
 
-	// NearCache keeps sessions in this process too. The default is off.
+	// NearCache keeps sessions in this process too. It needs OpenRedisStore, which sets the client up for it; New refuses
+	// it elsewhere. The default is off.
 	NearCache NearCache
 
 	// WaitReplicas makes each change wait until so many replicas have it (WAIT), and fail if they do not within three

@@ -53,7 +53,8 @@ func judge(revocations []userRevocation, id string, issued time.Time) (status Re
 	return status
 }
 
-// MemoryRevocations is a RevocationList in this process: for a program that runs once.
+// MemoryRevocations is a RevocationList in this process. It is empty after a restart, and other processes do not see it:
+// what was ended opens again then, or there, until its deadline. Where that matters, use NewRedisRevocations.
 type MemoryRevocations struct {
 	mu    sync.Mutex
 	ended expiring[time.Time] // when, by user and id

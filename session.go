@@ -216,7 +216,7 @@ func (s *Session) Flash(category, message string) {
 	})
 }
 
-// Flashes returns the messages in the order they were added, and removes them.
+// Flashes returns the messages in the order they were added, and removes them. Two requests at once may both get them.
 func (s *Session) Flashes() []Flash {
 	var flashes []Flash
 	s.change("Flashes", func(st *state) {
@@ -277,7 +277,7 @@ func (s *Session) lifecycle(f func(*state) error) error {
 func (s *Session) responseStarted() bool { return s.keeper != nil && s.keeper.started() }
 
 // Regenerate gives the session a new id and keeps its values and its lifetime. Call it when what the session may do
-// grows; Login does so itself. Nil means that it will be done at the commit, before the response leaves: the old id is
+// grows; Login does so itself. Without a session it does nothing. Nil means that it will be done at the commit, before the response leaves: the old id is
 // then dead, and only the response has the new one. It returns ErrSessionEnded if the session has ended,
 // ErrResponseStarted if the cookie can't be sent any more, or the error of the load.
 func (s *Session) Regenerate() error {
@@ -316,7 +316,8 @@ func (s *Session) Login(user string, keep ...string) error {
 
 // Destroy logs out: at the commit the record and the cookie go, even if the handler panics. Setting a value afterwards
 // starts a new session. It returns the error of the load; and ErrResponseStarted if the cookie can't be removed any
-// more, in which case the record still goes.
+// more, in which case the record still goes. After the handler has returned that is the answer too, and nothing is done:
+// use Manager.Revoke.
 func (s *Session) Destroy() error {
 	return s.lifecycle(func(st *state) error {
 		st.encodeErr = nil // it was about values that are gone
@@ -352,13 +353,15 @@ func (s *Session) Save(ctx context.Context) error {
 	return s.keeper.save(ctx)
 }
 
-// SetPersistent decides whether this session's cookie survives closing the browser, in place of Config.Persistent.
+// SetPersistent decides whether this session's cookie survives closing the browser, in place of Config.Persistent. It,
+// SetLifetime and SetNote are stored together: of two requests that call any of them at once, the last one counts. A
+// later Login starts from the configuration again, but for what its own request has called.
 func (s *Session) SetPersistent(persistent bool) {
 	s.change("SetPersistent", func(st *state) { st.persistent = &persistent; st.version++ })
 }
 
 // SetLifetime gives this session limits of its own, counted from its start, as for "remember me": call it after Login.
-// Zero stands for the Manager's, a negative idle for none. The rules of Config.IdleTimeout and Config.Lifetime hold, and
+// Zero stands for the Manager's, a negative idle for none; with a SetPersistent the cookie lives as long. The rules of Config.IdleTimeout and Config.Lifetime hold, and
 // a breach fails the commit.
 func (s *Session) SetLifetime(idle, lifetime time.Duration) {
 	s.change("SetLifetime", func(st *state) {
@@ -372,7 +375,7 @@ func (s *Session) SetLifetime(idle, lifetime time.Duration) {
 }
 
 // SetNote keeps a note with the session, such as a device's name, that Manager.Sessions shows. Login drops the note
-// there was. It makes no session of its own.
+// an earlier request set. It makes no session of its own.
 func (s *Session) SetNote(note string) {
 	_, err := encode("note", note)
 	s.change("SetNote", func(st *state) {

@@ -19,6 +19,7 @@ type state struct {
 	token  Token   // opens base
 	lapsed bool    // the session of this request ended a moment ago: there is nothing to change any more
 	spent  bool    // a touch failed: the next request tries again
+	unsure *plan   // what an earlier commit asked of the store, without learning whether it was done
 	pending
 	version int // counts changes, so that Update can work without holding a lock
 
@@ -54,6 +55,7 @@ type pending struct {
 type edit struct {
 	raw     json.RawMessage // nil: deleted
 	updates []updateFunc    // raw is what these make of base's value, and have to make again if that changes
+	sent    int             // so many of them the store was told, and may have made
 }
 
 type updateFunc func(json.RawMessage) (json.RawMessage, error)
@@ -117,8 +119,11 @@ func (st *state) set(key string, raw json.RawMessage, now time.Time) {
 // update notes that f made raw of the value as the request sees it.
 func (st *state) update(key string, raw json.RawMessage, f updateFunc, now time.Time) {
 	st.begin(now)
+	fromBase := st.base != nil && !st.fresh && !st.cleared
 	e, edited := st.edits[key]
-	fromBase := st.base != nil && !st.fresh && !st.cleared && (!edited || len(e.updates) > 0)
+	if edited {
+		fromBase = len(e.updates) > 0 // also where a Login has kept it since
+	}
 	e.raw = raw
 	if fromBase {
 		e.updates = append(slices.Clip(e.updates), f)
@@ -216,14 +221,14 @@ func (st *state) login(user string, keep []string, now time.Time) {
 
 // end drops everything; what is set afterwards starts a new session.
 func (st *state) end() {
-	destroy := st.destroy || st.base != nil
+	destroy := st.destroy || st.base != nil || st.unsure != nil
 	st.pending = pending{fresh: true, destroy: destroy, cleared: true}
 	st.version++
 }
 
 // holds tells whether the request set something that is worth a session.
 func (st *state) holds() bool {
-	if st.user != "" || len(st.added) > 0 {
+	if st.fresh && st.user != "" || len(st.added) > 0 {
 		return true
 	}
 	for _, e := range st.edits {

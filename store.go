@@ -65,7 +65,8 @@ var (
 	// also what Config.Revalidate returns, or wraps, to end a session.
 	ErrSessionEnded = errors.New("session: ended")
 
-	// ErrResponseStarted means that a change needs a cookie and the response's header has already been sent.
+	// ErrResponseStarted means that a change needs a cookie and the response's header has already been sent, or that the
+	// handler has returned.
 	ErrResponseStarted = errors.New("session: the response has started, the cookie can't be sent any more")
 
 	// ErrCookieTooLarge means that the cookie's name and value together exceed 4096 bytes, which browsers ignore (RFC

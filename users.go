@@ -20,7 +20,7 @@ type Info struct {
 }
 
 // Sessions returns the live sessions of user, the latest login first. The error wraps errors.ErrUnsupported if the store
-// can't list, and is a *StoreError if it did not answer.
+// can't list, and is a *StoreError if it did not answer, which may take ten times Config.StoreTimeout.
 func (m *Manager) Sessions(ctx context.Context, user string) ([]Info, error) {
 	store, ok := m.store.(UserStore)
 	if !ok {
@@ -40,7 +40,7 @@ func (m *Manager) Sessions(ctx context.Context, user string) ([]Info, error) {
 
 // Revoke ends the session with this handle if it is user's. Otherwise the error wraps ErrNotFound, whether there is such
 // a session or not. It wraps errors.ErrUnsupported if the store can't revoke; a CookieStore can't know its sessions, and
-// returns nil for any handle. To end the request's own session use Session.Destroy: revoked, it is one that has ended, in
+// returns nil for any handle. It is a *StoreError if the store failed, which may take ten times Config.StoreTimeout. To end the request's own session use Session.Destroy: revoked, it is one that has ended, in
 // which nothing can be set any more.
 func (m *Manager) Revoke(ctx context.Context, user, id string) error {
 	store, ok := m.store.(Revoker)
@@ -55,8 +55,10 @@ func (m *Manager) Revoke(ctx context.Context, user, id string) error {
 }
 
 // RevokeUser ends all sessions of user but those whose handles are given, and returns how many; a CookieStore can't
-// count and returns zero. After it returns, no process accepts them at their next load. Excepting the handle of a
-// session that this request is about to regenerate keeps that session.
+// count and returns zero. After it returns, no process accepts them at their next load: but for one with a NearCache, for
+// its MaxStaleness at most, and one that does not share the RevocationList. Excepting the handle of a session that this
+// request is about to regenerate keeps that session. It may take ten times Config.StoreTimeout. The error wraps
+// errors.ErrUnsupported if the store can't revoke, and is a *StoreError if it failed; the number is then what was ended.
 func (m *Manager) RevokeUser(ctx context.Context, user string, except ...string) (int, error) {
 	store, ok := m.store.(Revoker)
 	if !ok {

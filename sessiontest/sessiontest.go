@@ -27,7 +27,7 @@ import (
 	"github.com/doorman-go/session"
 )
 
-// Values are a session's values by key. They are encoded as Session.Set does.
+// Values are a session's values by key. They are encoded as JSON, as Session.Set does, without a look at their size.
 type Values map[string]any
 
 // Seed is a session as it is when the request comes in. The zero Seed is a visitor without one.

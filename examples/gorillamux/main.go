@@ -47,7 +47,7 @@ func put(w http.ResponseWriter, r *http.Request) {
 
 func checkOut(w http.ResponseWriter, r *http.Request) {
 	s := session.FromContext(r.Context())
-	if items, ok := basket.Pop(s); ok {
+	if items, ok := basket.Pop(s); ok { // a shop would note the order in its database too, where that happens once
 		s.Flash("success", fmt.Sprintf("Bought: %s", strings.Join(items, ", ")))
 	}
 	http.Redirect(w, r, "/basket", http.StatusSeeOther)
