@@ -141,7 +141,7 @@ func TestGuarantee03_ResentBetweenTheSteps(t *testing.T) {
 
 // endedBetweenTheSteps has a session end, and checks what is left, after the first step of a change of its id.
 func endedBetweenTheSteps(t *testing.T, change func(*session.Session), end func(w *world, id string) error) {
-	w, steps, _ := acrossWorld(t, session.Config{})
+	w, steps, client := acrossWorld(t, session.Config{})
 	b := browser{w.name, w.login("ada")}
 	old, id := b.cookie, w.look(b.cookie).id
 	other := w.launch(0, old, "delete", act(logout)) // has loaded the session
@@ -156,6 +156,7 @@ func endedBetweenTheSteps(t *testing.T, change func(*session.Session), end func(
 	require.Empty(t, w.live())
 	require.Equal(t, http.StatusOK, other.land().StatusCode)
 	require.Empty(t, w.listed("ada"))
+	require.Zero(t, client.Exists(t.Context(), "session:early", "session:none", "session:live").Val(), "an answer is no id")
 }
 
 // An end that comes between the steps ends the session that is about to be created.
@@ -196,6 +197,7 @@ func TestUsers_RevokedByAnotherBetweenTheSteps(t *testing.T) {
 			return send()
 		}
 		b.receive(w.do(b.cookie, regenerate))
+		require.ErrorIs(t, w.last().manager.Revoke(context.Background(), "mallory", id), session.ErrNotFound)
 		require.Len(t, w.look(b.cookie).keys, 1)
 		require.Equal(t, user, w.user(b.cookie))
 	}

@@ -39,6 +39,7 @@ func keepAll(t *testing.T, b backing) {
 		{"a double-clicked regeneration", doubleRegenerate},
 		{"a logout during a regeneration", logoutEndsSuccessor},
 		{"a logout during a login over a regeneration", loginKeepsTheTrail},
+		{"a stranger with the id from before a regeneration", strangersOldID},
 	} {
 		t.Run(b.name+"/"+c.name, func(t *testing.T) { c.test(b.world(t, session.Config{})) })
 	}
@@ -258,6 +259,17 @@ func logoutEndsSuccessor(w *world) {
 		require.Len(w.t, w.live(), c.left, name)
 		w.do(b.cookie, logout)
 	}
+}
+
+// strangersOldID: by the id that a session had, nobody but its user can end it, or learn that there is one.
+func strangersOldID(w *world) {
+	b := browser{w.name, w.login("ada")}
+	old := w.look(b.cookie).id
+	b.receive(w.do(b.cookie, regenerate))
+	require.ErrorIs(w.t, w.last().manager.Revoke(context.Background(), "mallory", old), session.ErrNotFound)
+	require.Equal(w.t, "ada", w.user(b.cookie))
+	require.NoError(w.t, w.last().manager.Revoke(context.Background(), "ada", old))
+	require.True(w.t, w.dead(b.cookie))
 }
 
 // loginKeepsTheTrail: a login over a session that was just regenerated does not hide where that went on from a logout.

@@ -258,9 +258,8 @@ const maxSuccessors = 16
 // user's unless user is "".
 func (s *RedisStore) end(ctx context.Context, user, id string) (bool, error) {
 	for followed := range maxSuccessors {
-		// A session that is about to be created, since its predecessor was handed over, must not be.
-		coming := followed > 0
-		reply, err := s.run(ctx, deleteScript, []string{s.key(id)}, s.deletion(user, id, coming)...)
+		force := followed > 0 // a session that is about to be created, since its predecessor was handed over, must not be
+		reply, err := s.run(ctx, deleteScript, []string{s.key(id)}, s.deletion(user, id, force)...)
 		if s.cache != nil {
 			s.cache.wrote(id)
 		}
@@ -268,11 +267,9 @@ func (s *RedisStore) end(ctx context.Context, user, id string) (bool, error) {
 			return false, err
 		}
 		switch reply {
-		case "live":
+		case "live", "early":
 			return true, nil
-		case "none":
-			return coming, nil
-		case "-":
+		case "none", "-":
 			return false, nil
 		}
 		id = reply.(string)

@@ -114,7 +114,7 @@ func (s *RedisStore) endListed(ctx context.Context, user string, ids []string, s
 			switch reply := replies[i]; {
 			case reply == "live":
 				ended++
-			case reply != "none" && reply != "-" && !seen[reply]:
+			case reply != "none" && reply != "early" && reply != "-" && !seen[reply]:
 				successors = append(successors, reply)
 			}
 		}
