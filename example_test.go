@@ -207,6 +207,71 @@ func ExampleManager_Revoke() {
 	// Output: true
 }
 
+// A sealed cookie can't be taken back; with a list of what has ended it is refused all the same.
+func ExampleCookieStore_WithRevocations() {
+	secret := []byte("Pb7wq2Nf0cT9xKz4RmVgYsE1uLhJ6oDa") // from SecretsFromEnv
+	sealed, err := session.NewCookieStore(secret)
+	if err != nil {
+		log.Fatal(err)
+	}
+	sessions, err := session.New(sealed.WithRevocations(session.NewMemoryRevocations()), session.Config{})
+	if err != nil {
+		log.Fatal(err)
+	}
+	mux := http.NewServeMux()
+	mux.HandleFunc("POST /login", func(_ http.ResponseWriter, r *http.Request) { _ = session.FromContext(r.Context()).Login("ada") })
+	mux.HandleFunc("POST /logout", func(_ http.ResponseWriter, r *http.Request) { _ = session.FromContext(r.Context()).Destroy() })
+	mux.HandleFunc("GET /", func(_ http.ResponseWriter, r *http.Request) {
+		fmt.Printf("signed in: %q\n", session.FromContext(r.Context()).User())
+	})
+	app := sessions.Middleware(mux)
+	copied := serve(app, "POST", "/login", nil)
+	serve(app, "GET", "/", copied)
+	serve(app, "POST", "/logout", copied)
+	serve(app, "GET", "/", copied)
+	// Output:
+	// signed in: "ada"
+	// signed in: ""
+}
+
+// Remember me: a session that outlives the browser, for 90 days, or 30 without a visit.
+func ExampleSession_SetLifetime() {
+	sessions := newManager(session.Config{})
+	login := sessions.Middleware(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		s := session.FromContext(r.Context())
+		if err := s.Login("ada"); err != nil {
+			return
+		}
+		s.SetPersistent(true)
+		s.SetLifetime(30*24*time.Hour, 90*24*time.Hour)
+	}))
+	cookie := serve(login, "POST", "/login", nil).Cookies()[0]
+	fmt.Println((time.Duration(cookie.MaxAge) * time.Second).Round(24 * time.Hour))
+	// Output: 2160h0m0s
+}
+
+// A stream has sent its header long before the handler returns: what needs a cookie comes first, and what is set later is
+// saved by Save, or when the handler returns.
+func ExampleSession_Save() {
+	sessions := newManager(session.Config{})
+	stream := sessions.Middleware(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		s := session.FromContext(r.Context())
+		s.Set("stream", "begun") // the session's cookie goes out with the header
+		for i := range 3 {
+			fmt.Fprintf(w, "data: %d\n\n", i)
+			s.Set("seen", i)
+			if err := s.Save(r.Context()); err != nil {
+				return
+			}
+		}
+	}))
+	watched := serve(stream, "GET", "/events", nil)
+	serve(sessions.Middleware(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		fmt.Println(session.Key[int]("seen").Get(session.FromContext(r.Context())))
+	})), "GET", "/", watched)
+	// Output: 2 true
+}
+
 func ExampleOpenRedisStore() {
 	store, err := session.OpenRedisStore(context.Background(), "redis://localhost:6379/0", session.RedisOptions{})
 	if err != nil {

@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -348,7 +349,8 @@ func TestGuarantee09_NothingOfAllThisBeginsASession(t *testing.T) {
 }
 
 func TestGuarantee09_SetLifetimeThatIsOver_Redis(t *testing.T) {
-	store, err := session.OpenRedisStore(t.Context(), redistest.Start(t).URL(), session.RedisOptions{})
+	server := redistest.Start(t)
+	store, err := session.OpenRedisStore(t.Context(), server.URL(), session.RedisOptions{})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, store.Close()) })
 	clock := newManualClock()
@@ -377,6 +379,9 @@ func TestGuarantee09_SetLifetimeThatIsOver_Redis(t *testing.T) {
 			left, err := sessions.Sessions(t.Context(), "ada")
 			require.NoError(t, err)
 			require.Empty(t, left)
+			for _, key := range strings.Fields(server.MustDo("KEYS", "*")) {
+				require.NotEqual(t, "-1", server.MustDo("PTTL", key), "%s stays for ever", key)
+			}
 		})
 	}
 }
