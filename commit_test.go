@@ -19,13 +19,17 @@ import (
 
 // What goes wrong in the middle of a load or a commit, and is not the store's fault alone.
 
-// deaf is a memory store that does what it is told and says that it failed, once.
+// deaf is a store that does what it is told and says that it failed, once, or does not even that.
 type deaf struct {
 	session.Store
-	lose bool
+	lose, refuse bool
 }
 
 func (d *deaf) Save(ctx context.Context, token session.Token, c *session.Change) (session.Token, error) {
+	if d.refuse {
+		d.refuse = false
+		return session.Token{}, errDown
+	}
 	saved, err := d.Store.Save(ctx, token, c)
 	if d.lose && err == nil {
 		d.lose = false
@@ -69,6 +73,7 @@ func TestGuarantee03_ChangedAfterAReplyWasLost(t *testing.T) {
 	loginAs := func(user string) func(*session.Session) error {
 		return func(s *session.Session) error { return s.Login(user, "n") }
 	}
+	set := func(s *session.Session) error { n.Set(s, 5); return nil }
 	flash := func(s *session.Session) error { s.Flash("error", "try again"); return nil }
 	server := redistest.Start(t)
 	client := redisClient(t, server)
@@ -98,6 +103,9 @@ func TestGuarantee03_ChangedAfterAReplyWasLost(t *testing.T) {
 		{"an Update, and another one, and another request's", count, count, 4, "ada", count, false},
 		{"a first login, and a logout", loginAs("ada"), (*session.Session).Destroy, 0, "", nil, true},
 		{"a first login, and a value", loginAs("ada"), func(s *session.Session) error { n.Set(s, 7); return nil }, 7, "ada", nil, true},
+		{"a first value, and its end", set, func(s *session.Session) error { n.Delete(s); return nil }, 0, "", nil, true},
+		{"a first value, and the end of all", set, func(s *session.Session) error { s.Clear(); return nil }, 0, "", nil, true},
+		{"a first value, and a logout", set, (*session.Session).Destroy, 0, "", nil, true},
 	} {
 		for name, inner := range map[string]session.UserStore{
 			"memory": session.NewMemoryStore(), "redis": session.NewRedisStore(client, session.RedisOptions{}),
@@ -151,6 +159,93 @@ func TestGuarantee03_ChangedAfterASaveThatFailed(t *testing.T) {
 	})
 	v.must(func(s *session.Session) { require.Empty(t, s.Flashes()) })
 	require.Equal(t, 1, read[int](v, "n"))
+}
+
+// A Save that failed is tried again first, and what has become of the session meanwhile is met as ever.
+func TestGuarantee03_ChangedAfterASaveThatWasNotDone(t *testing.T) {
+	n := session.Key[int]("n")
+	count := func(s *session.Session) { n.Update(s, func(n int) int { return n + 1 }) }
+	for name, c := range map[string]struct {
+		meanwhile func(*brokenStore, *visitor)
+		status    int
+		n         int // where there was 1 before
+	}{
+		"nothing":              {func(*brokenStore, *visitor) {}, http.StatusOK, 3},
+		"an Update":            {func(_ *brokenStore, v *visitor) { v.must(count) }, http.StatusOK, 4},
+		"a logout":             {func(_ *brokenStore, v *visitor) { v.must(func(s *session.Session) { _ = s.Destroy() }) }, http.StatusConflict, 0},
+		"the store stays away": {func(b *brokenStore, _ *visitor) { b.save = errDown }, http.StatusServiceUnavailable, 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			store := &brokenStore{MemoryStore: session.NewMemoryStore()}
+			v := newSite(t, store, session.Config{}).visitor()
+			v.must(func(s *session.Session) { n.Set(s, 1) })
+			resp := v.do(func(s *session.Session) {
+				count(s)
+				store.save = errDown
+				require.ErrorIs(t, s.Save(t.Context()), errDown)
+				store.save = nil
+				c.meanwhile(store, v.copied())
+				count(s)
+			})
+			store.save = nil
+			require.Equal(t, c.status, resp.StatusCode)
+			require.Equal(t, c.n, read[int](v, "n"))
+		})
+	}
+}
+
+// As long as it is not known what a Save did, nothing else is done.
+func TestGuarantee03_StillInDoubt(t *testing.T) {
+	n := session.Key[int]("n")
+	count := func(s *session.Session) { n.Update(s, func(n int) int { return n + 1 }) }
+	store := &deaf{Store: session.NewMemoryStore()}
+	v := newSite(t, store, session.Config{}).visitor()
+	v.must(func(s *session.Session) { n.Set(s, 1) })
+	resp := v.do(func(s *session.Session) {
+		count(s)
+		store.lose = true
+		require.Error(t, s.Save(t.Context()))
+		count(s)
+		store.refuse = true
+	})
+	require.Equal(t, http.StatusServiceUnavailable, resp.StatusCode)
+	require.Equal(t, 2, read[int](v, "n"))
+}
+
+// A message is read once, also where a Save added it and only its reply was lost.
+func TestGuarantee03_MessageWhoseReplyWasLost(t *testing.T) {
+	none, set := func(*session.Session) {}, func(s *session.Session) { s.Set("n", 1) }
+	readIt := func(s *session.Session) { require.Len(t, s.Flashes(), 1) }
+	for name, c := range map[string]struct {
+		before, with func(*session.Session)
+		then         func(*visitor, *session.Session)
+		left         int
+	}{
+		"the first of a session": {none, none, func(_ *visitor, s *session.Session) { readIt(s) }, 0},
+		"read by its request":    {set, none, func(_ *visitor, s *session.Session) { readIt(s) }, 0},
+		"read by another request": {set, none, func(v *visitor, s *session.Session) {
+			v.copied().must(readIt)
+			set(s)
+		}, 0},
+		"read by none":           {set, none, func(_ *visitor, s *session.Session) { set(s) }, 1},
+		"of a logout":            {set, func(s *session.Session) { _ = s.Destroy() }, func(_ *visitor, s *session.Session) { set(s) }, 1},
+		"where all else goes":    {set, (*session.Session).Clear, func(_ *visitor, s *session.Session) { set(s) }, 1},
+		"where all goes with it": {set, none, func(_ *visitor, s *session.Session) { s.Clear() }, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			store := &deaf{Store: session.NewMemoryStore()}
+			v := newSite(t, store, session.Config{}).visitor()
+			v.must(c.before)
+			v.must(func(s *session.Session) {
+				c.with(s)
+				s.Flash("info", "hello")
+				store.lose = true
+				require.Error(t, s.Save(t.Context()))
+				c.then(v, s)
+			})
+			v.must(func(s *session.Session) { require.Len(t, s.Flashes(), c.left) })
+		})
+	}
 }
 
 // panics returns what the request panics with.

@@ -156,6 +156,11 @@ func (st *state) strike(p plan) {
 	if p.step == create && st.issued.ID() == st.base.ID { // and no newer id was asked for
 		st.fresh, st.destroy, st.regenerate = false, false, false
 	}
+	for _, id := range p.change.FlashesAdded {
+		if !st.cleared { // which would take it away again
+			delete(st.added, id)
+		}
+	}
 	for key, e := range st.edits {
 		if e.sent == 0 {
 			continue // a value or a deletion, which may be made again

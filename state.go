@@ -134,7 +134,7 @@ func (st *state) update(key string, raw json.RawMessage, f updateFunc, now time.
 // delete notes a deletion even if the request sees no value: another request may just have set one.
 func (st *state) delete(keys ...string) {
 	for _, key := range keys {
-		if st.base == nil {
+		if !st.mayBeStored() {
 			delete(st.edits, key)
 			continue
 		}
@@ -142,6 +142,9 @@ func (st *state) delete(keys ...string) {
 	}
 	st.version++
 }
+
+// mayBeStored tells whether there is a session already, as far as the request knows.
+func (st *state) mayBeStored() bool { return st.base != nil || st.unsure != nil }
 
 func (st *state) clear() {
 	st.cleared, st.keep, st.edits, st.added, st.taken = true, nil, nil, nil, nil
@@ -172,7 +175,9 @@ func (st *state) takeFlashes() []json.RawMessage {
 		st.version++
 		if _, own := st.added[id]; own {
 			delete(st.added, id)
-			continue
+			if st.unsure == nil {
+				continue
+			}
 		}
 		st.taken = append(st.taken, id)
 	}
@@ -221,7 +226,7 @@ func (st *state) login(user string, keep []string, now time.Time) {
 
 // end drops everything; what is set afterwards starts a new session.
 func (st *state) end() {
-	destroy := st.destroy || st.base != nil || st.unsure != nil
+	destroy := st.destroy || st.mayBeStored()
 	st.pending = pending{fresh: true, destroy: destroy, cleared: true}
 	st.version++
 }
