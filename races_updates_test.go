@@ -33,6 +33,7 @@ func keepAll(t *testing.T, b backing) {
 		{"a deleted key does not come back", deletedStays},
 		{"a read does not undo a write", readUndoesNothing},
 		{"an update across a regeneration under way", updateWithRegenerate},
+		{"an update across a login that keeps its value", updateWithLogin},
 		{"a write sent twice", sentTwice},
 		{"a change sent again after another's", sentAgainLater},
 		{"a double-clicked sign-in", doubleLogin},
@@ -130,6 +131,24 @@ func readUndoesNothing(w *world) {
 	w.clock.advance(10 * time.Minute) // a touch is due
 	w.overtaken(cookie, func(*session.Session) {}, func(s *session.Session) { s.Set("cart", "coffee") })
 	require.Equal(w.t, "coffee", value[string](w, cookie, "cart"))
+}
+
+// updateWithLogin: an Update before or after the login that keeps its value is made again as well.
+func updateWithLogin(w *world) {
+	increment := func(s *session.Session) { counter.Update(s, func(i int) int { return i + 1 }) }
+	login := func(s *session.Session) { _ = s.Login("ada", "counter") }
+	for _, do := range []func(*session.Session){
+		func(s *session.Session) { increment(s); login(s) },
+		func(s *session.Session) { login(s); increment(s) },
+	} {
+		cookie := w.start()
+		w.do(cookie, increment)
+		late, _ := w.overtaken(cookie, do, increment)
+		b := browser{w.name, cookie}
+		b.receive(late)
+		require.Equal(w.t, "ada", w.user(b.cookie))
+		require.Equal(w.t, 3, value[int](w, b.cookie, "counter"))
+	}
 }
 
 // updateWithRegenerate: an Update in the request that regenerates meets another's change, and is made again.

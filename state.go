@@ -119,7 +119,7 @@ func (st *state) set(key string, raw json.RawMessage, now time.Time) {
 // update notes that f made raw of the value as the request sees it.
 func (st *state) update(key string, raw json.RawMessage, f updateFunc, now time.Time) {
 	st.begin(now)
-	fromBase := st.base != nil && !st.fresh && !st.cleared
+	fromBase := st.base != nil && (!st.fresh && !st.cleared || slices.Contains(st.keep, key))
 	e, edited := st.edits[key]
 	if edited {
 		fromBase = len(e.updates) > 0 // also where a Login has kept it since

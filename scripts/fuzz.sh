@@ -14,7 +14,7 @@ for module in "$@"; do
 		listed=$(go test -list '^Fuzz' "$package") || { echo "$listed" >&2; exit 1; }
 		for target in $(echo "$listed" | grep '^Fuzz'); do
 			echo "== $package $target"
-			go test -run '^$' -fuzz "^$target\$" -fuzztime "$time" "$package"
+			go test -run '^$' -fuzz "^$target\$" -fuzztime "$time" -fuzzminimizetime 20x "$package"
 			found=$((found + 1))
 		done
 	done
