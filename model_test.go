@@ -41,7 +41,9 @@ func (c *content) set(key string, n int) {
 	c.values[key] = n
 }
 
-func (c *content) flash(text string) { c.flashes = slices.Sorted(slices.Values(append(c.flashes, text))) }
+func (c *content) flash(text string) {
+	c.flashes = slices.Sorted(slices.Values(append(c.flashes, text)))
+}
 
 // fate is what becomes of the next call that changes the store.
 type fate int
@@ -130,80 +132,63 @@ func (m *model) text() string {
 	return fmt.Sprintf("text %03d", m.texts)
 }
 
-// batch is what one call of Save asks for.
-type batch struct {
-	changes      []func(*content)
-	newID, fresh bool
-	done         bool
-}
-
-// draft is a request.
-type draft struct {
-	*model
-	s         *session.Session
-	seen      content // what the request sees, as long as no other request was in between
-	disturbed bool
-	begun     bool   // there is a session that the request knows
-	ends      bool   // and ends the one that was there
-	cleared   bool   // it dropped all values
-	unsaved   batch  // what it changed
-	doubt     *batch // what the store was told, and has not answered
-	since     batch  // and what was changed since
-	changed   bool
-	cookie    int // the id in the header; -1: none
-	failed    bool
-	onDelete  bool // the call that failed was one of Delete
-}
-
-// change notes a change.
-func (d *draft) change(newID bool, f func(*content)) {
-	f(&d.seen)
-	d.unsaved.changes = append(d.unsaved.changes, f)
-	d.since.changes = append(d.since.changes, f)
-	d.unsaved.newID, d.since.newID = d.unsaved.newID || newID, d.since.newID || newID
-	d.changed = true
-}
-
 func (m *model) request() {
 	d := &draft{model: m, seen: m.stored.clone(), begun: m.latest != 0, cookie: -1}
 	m.trace = append(m.trace, "\nrequest:")
-	resp := m.v.do(func(s *session.Session) {
-		d.s = s
-		s.Has("a")
-		for range int(m.next()) % 8 {
-			d.step()
-			d.compare()
-		}
-		d.note("end")
-		m.store.face(d.fate())
-	})
-	d.commit()
-	status := http.StatusOK
-	if d.failed {
-		status = http.StatusServiceUnavailable
-		if d.ends && d.begun && !d.onDelete {
-			m.end()
-		}
-	}
-	require.Equal(m.t, status, resp.StatusCode, d)
-	if d.cookie >= 0 {
-		m.browser = d.cookie
+	resp := d.visit()
+	if resp == nil {
+		d.abandoned()
+	} else {
+		d.answered(resp)
 	}
 	m.site.clock.move(time.Second)
 	m.check(d)
 }
 
+var errPanic = errors.New("the handler's panic")
+
+// visit makes the request, and returns nil if it ended in a panic.
+func (d *draft) visit() (resp *http.Response) {
+	defer func() {
+		if p := recover(); p != nil {
+			require.Equal(d.t, errPanic, p, d)
+		}
+	}()
+	return d.v.visit(func(w http.ResponseWriter, r *http.Request) {
+		d.w, d.s = w, session.FromContext(r.Context())
+		d.s.Has("a")
+		for range int(d.next()) % 8 {
+			d.step()
+			d.compare()
+		}
+		d.note("end")
+		if !d.dead { // there is nothing to come but a logout
+			d.store.face(d.fate())
+		}
+	})
+}
+
 // check compares what the browser's cookie opens with what is stored.
 func (m *model) check(d *draft) {
-	if !d.failed {
+	if !d.failed && !d.late && !d.gone {
 		require.Equal(m.t, m.latest, m.browser, "%v: the browser has not the session's id", d)
 	}
+	require.Equal(m.t, m.browser == 0, m.v.cookie == "", "%v: %q", d, m.v.cookie)
 	if m.browser != m.latest || m.latest == 0 {
 		require.True(m.t, m.v.signedOut(), d)
 		m.v, m.browser, m.latest, m.stored = m.site.visitor(), 0, 0, content{}
 		return
 	}
-	m.v.must(func(s *session.Session) { compare(m.t, s, m.stored, d) })
+	m.v.must(func(s *session.Session) {
+		if d.adopt {
+			m.stored.values = nil
+			for _, key := range s.Keys() {
+				n, _ := session.Key[int](key).Get(s)
+				m.stored.set(key, n)
+			}
+		}
+		compare(m.t, s, m.stored, d)
+	})
 }
 
 func compare(t testing.TB, s *session.Session, want content, d *draft) {
@@ -227,215 +212,6 @@ func (d *draft) note(format string, args ...any) {
 
 // String tells what was done.
 func (d *draft) String() string { return strings.Join(d.trace, "; ") }
-
-func (d *draft) fate() fate {
-	f := fate(d.next() % 6)
-	if f > refused {
-		f = done
-	}
-	d.note("[%d]", f)
-	return f
-}
-
-// step makes the request do one thing.
-func (d *draft) step() {
-	d.site.clock.move(time.Millisecond)
-	key := []string{"a", "b"}[d.next()%2]
-	switch d.next() % 12 {
-	case 0, 1:
-		n := int(d.next())
-		d.note("set %s %d", key, n)
-		d.s.Set(key, n)
-		d.change(false, func(c *content) { c.set(key, n) })
-	case 2:
-		d.note("delete %s", key)
-		d.s.Delete(key)
-		d.change(false, func(c *content) { delete(c.values, key) })
-	case 3, 4:
-		d.note("update")
-		session.Key[int]("n").Update(d.s, func(n int) int { return n + 1 })
-		d.change(false, func(c *content) { c.set("n", c.values["n"]+1) })
-	case 5:
-		text := d.text()
-		d.note("flash %s", text)
-		d.s.Flash("info", text)
-		d.change(false, func(c *content) { c.flash(text) })
-	case 6:
-		d.readFlashes()
-	case 7:
-		d.endingOrNewID(key)
-	case 8, 9, 10:
-		d.note("save")
-		d.store.face(d.fate())
-		err := d.s.Save(context.Background())
-		d.commit()
-		require.Equal(d.t, d.failed, err != nil, "%v: %v", d, err)
-	case 11:
-		d.other()
-	}
-}
-
-// begin notes that what comes is another session.
-func (d *draft) begin() { d.unsaved.fresh, d.since.fresh, d.cleared = true, true, true }
-
-func (d *draft) endingOrNewID(key string) {
-	switch d.next() % 4 {
-	case 0:
-		d.note("clear")
-		d.s.Clear()
-		d.cleared = true
-		d.change(false, func(c *content) { c.values, c.flashes = nil, nil })
-	case 1:
-		keep := []string{key, "n"}
-		if d.disturbed { // another request may have counted
-			keep = keep[:1]
-		}
-		d.note("login, keep %v", keep)
-		require.NoError(d.t, d.s.Login("ada", keep...))
-		kept := slices.DeleteFunc(keep, func(key string) bool { _, ok := d.seen.values[key]; return !ok })
-		d.begin()
-		d.change(true, func(c *content) {
-			old := c.values
-			*c = content{user: "ada"}
-			for _, key := range kept {
-				if n, ok := old[key]; ok {
-					c.set(key, n)
-				}
-			}
-		})
-	case 2:
-		d.note("destroy")
-		require.NoError(d.t, d.s.Destroy())
-		d.ends = d.ends || d.begun || d.doubt != nil
-		d.begin()
-		d.unsaved.newID, d.since.newID = false, false
-		d.change(false, func(c *content) { *c = content{} })
-	case 3:
-		d.note("regenerate")
-		require.NoError(d.t, d.s.Regenerate())
-		d.change(d.begun, func(*content) {})
-	}
-}
-
-func (d *draft) readFlashes() {
-	var texts []string
-	for _, f := range d.s.Flashes() {
-		texts = append(texts, f.Message)
-	}
-	d.note("flashes: %v", texts)
-	if !d.disturbed {
-		require.Equal(d.t, append([]string(nil), d.seen.flashes...), texts, d)
-	}
-	if len(texts) > 0 {
-		d.change(false, func(c *content) {
-			c.flashes = slices.DeleteFunc(c.flashes, func(text string) bool { return slices.Contains(texts, text) })
-		})
-		d.seen.flashes = nil
-	}
-}
-
-// other is another request of the browser, from beginning to end. After a Clear in doubt there is none: it is made again,
-// over what others set meanwhile.
-func (d *draft) other() {
-	if d.latest == 0 || d.browser != d.latest || d.doubt != nil && d.cleared {
-		return
-	}
-	d.disturbed = true
-	v := d.v.copied()
-	switch d.next() % 4 {
-	case 0:
-		n := int(d.next())
-		d.note("(other: set x %d)", n)
-		v.must(func(s *session.Session) { s.Set("x", n) })
-		d.stored.set("x", n)
-	case 1:
-		d.note("(other: update)")
-		v.must(func(s *session.Session) { session.Key[int]("n").Update(s, func(n int) int { return n + 1 }) })
-		d.stored.set("n", d.stored.values["n"]+1)
-	case 2:
-		text := d.text()
-		d.note("(other: flash %s)", text)
-		v.must(func(s *session.Session) { s.Flash("info", text) })
-		d.stored.flash(text)
-	case 3:
-		d.note("(other: flashes)")
-		v.must(func(s *session.Session) {
-			var texts []string
-			for _, f := range s.Flashes() {
-				texts = append(texts, f.Message)
-			}
-			require.Equal(d.t, append([]string(nil), d.stored.flashes...), texts, d)
-		})
-		d.stored.flashes = nil
-	}
-}
-
-// commit is what the model makes of a commit that has met its fate.
-func (d *draft) commit() {
-	met, conflict := d.store.met, d.store.conflict
-	d.store.face(done)
-	d.failed, d.onDelete = false, false
-	if d.doubt != nil && d.changed && conflict { // it was not done, and all is made anew
-		d.doubt = nil
-	}
-	if d.doubt != nil && d.changed { // first of all that is made sure of
-		if d.save(met); d.failed {
-			return
-		}
-		d.unsaved, met = d.since, done
-	}
-	if d.ends && d.begun {
-		if met != refused {
-			d.end()
-		}
-		if d.failed, d.onDelete = met != done, met != done; d.failed {
-			return
-		}
-		d.begun, d.ends = false, false
-	}
-	switch {
-	case (!d.begun || d.unsaved.fresh) && d.seen.empty():
-		if d.unsaved.fresh {
-			d.cookie = 0
-		}
-		d.unsaved, d.since, d.changed = batch{}, batch{}, false
-	case len(d.unsaved.changes) > 0:
-		if d.doubt == nil {
-			b := d.unsaved
-			b.newID = b.newID || b.fresh || !d.begun
-			d.doubt = &b
-		}
-		d.save(met)
-		d.since, d.changed = batch{}, false
-		if !d.failed {
-			d.unsaved = batch{}
-		}
-	}
-}
-
-// save is what the model makes of a call of Save for what is in doubt.
-func (d *draft) save(met fate) {
-	d.failed = met != done
-	if met != refused && !d.doubt.done {
-		d.doubt.done = true
-		for _, change := range d.doubt.changes {
-			change(&d.stored)
-		}
-		if d.doubt.newID {
-			d.ids++
-			d.latest = d.ids
-		}
-	}
-	if d.failed {
-		return
-	}
-	if d.doubt.newID {
-		d.cookie = d.latest
-	}
-	d.begun, d.doubt = true, nil
-}
-
-func (m *model) end() { m.stored, m.latest = content{}, 0 }
 
 func TestModel(t *testing.T) {
 	for seed := range uint64(3000) {
