@@ -57,6 +57,9 @@ func (d *draft) step() {
 }
 
 func (d *draft) flushOrPanic() {
+	if d.alone {
+		return
+	}
 	if d.next()%4 == 0 {
 		d.note("panic")
 		panic(errPanic)
@@ -143,7 +146,7 @@ func (d *draft) readFlashes() {
 // other is another request of the browser, from beginning to end. After a Clear in doubt there is none: it is made again,
 // over what others set meanwhile.
 func (d *draft) other() {
-	if d.latest == 0 || d.browser != d.latest || d.doubt != nil && d.cleared {
+	if d.alone || d.latest == 0 || d.browser != d.latest || d.doubt != nil && d.cleared {
 		return
 	}
 	d.disturbed = true
@@ -189,7 +192,7 @@ func (d *draft) other() {
 
 func (d *draft) fate() fate {
 	f := fate(d.next() % 6)
-	if f > refused || d.gone {
+	if f > refused || d.gone || d.alone {
 		f = done
 	}
 	d.note("[%d]", f)

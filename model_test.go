@@ -98,6 +98,7 @@ type model struct {
 	site    *site
 	v       *visitor
 	program []byte
+	alone   bool // no faults, no other requests, and each request has its whole response
 	trace   []string
 
 	stored  content
@@ -107,10 +108,13 @@ type model struct {
 	texts   int
 }
 
-func runModel(t testing.TB, store session.Store, program []byte) {
+func newModel(t testing.TB, store session.Store, program []byte) *model {
 	f := &fateful{Store: store}
 	site := newSite(t, f, session.Config{IdleTimeout: -1})
-	m := &model{t: t, store: f, site: site, v: site.visitor(), program: program}
+	return &model{t: t, store: f, site: site, v: site.visitor(), program: program}
+}
+
+func (m *model) run() {
 	for len(m.program) > 0 {
 		m.request()
 	}
@@ -215,7 +219,7 @@ func (d *draft) String() string { return strings.Join(d.trace, "; ") }
 
 func TestModel(t *testing.T) {
 	for seed := range uint64(3000) {
-		runModel(t, session.NewMemoryStore(), randomProgram(seed, 60))
+		newModel(t, session.NewMemoryStore(), randomProgram(seed, 60)).run()
 	}
 }
 
@@ -227,7 +231,23 @@ func TestModel_Redis(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			for seed := range uint64(300) {
-				runModel(t, store, randomProgram(seed, 60))
+				newModel(t, store, randomProgram(seed, 60)).run()
+			}
+		})
+	}
+}
+
+// A sealed session is as the last response left it, so that this model fits only where the browser has each of them.
+func TestModel_Sealed(t *testing.T) {
+	for name, store := range map[string]session.Store{
+		"alone":       cookieStore(t, secretOne),
+		"with a list": cookieStore(t, secretOne).WithRevocations(session.NewMemoryRevocations()),
+	} {
+		t.Run(name, func(t *testing.T) {
+			for seed := range uint64(1000) {
+				m := newModel(t, store, randomProgram(seed, 60))
+				m.alone = true
+				m.run()
 			}
 		})
 	}
@@ -247,6 +267,6 @@ func FuzzModel(f *testing.F) {
 		f.Add(randomProgram(seed, 40))
 	}
 	f.Fuzz(func(t *testing.T, program []byte) {
-		runModel(t, session.NewMemoryStore(), program[:min(len(program), 400)])
+		newModel(t, session.NewMemoryStore(), program[:min(len(program), 400)]).run()
 	})
 }
