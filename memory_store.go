@@ -8,8 +8,9 @@ import (
 	"time"
 )
 
-// MemoryStore keeps sessions in this process: for tests, for development, and for programs that run as one process whose
-// restart may sign everybody out. It starts no goroutine; expired sessions are swept as it is used. It lists and revokes by user.
+// MemoryStore keeps sessions in this process: for tests, for development, and for programs that run as one process
+// whose restart may sign everybody out. It starts no goroutine; expired sessions are swept as it is used. It lists and
+// revokes by user.
 type MemoryStore struct {
 	mu      sync.RWMutex
 	records expiring[*Record] // by id; records are never modified, so that they can be handed out

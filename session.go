@@ -277,9 +277,9 @@ func (s *Session) lifecycle(f func(*state) error) error {
 func (s *Session) responseStarted() bool { return s.keeper != nil && s.keeper.started() }
 
 // Regenerate gives the session a new id and keeps its values and its lifetime. Call it when what the session may do
-// grows; Login does so itself. Without a session it does nothing. Nil means that it will be done at the commit, before the response leaves: the old id is
-// then dead, and only the response has the new one. It returns ErrSessionEnded if the session has ended,
-// ErrResponseStarted if the cookie can't be sent any more, or the error of the load.
+// grows; Login does so itself. Without a session it does nothing. Nil means that it will be done at the commit, before
+// the response leaves: the old id is then dead, and only the response has the new one. It returns ErrSessionEnded if
+// the session has ended, ErrResponseStarted if the cookie can't be sent any more, or the error of the load.
 func (s *Session) Regenerate() error {
 	return s.lifecycle(func(st *state) error {
 		switch {
@@ -361,8 +361,8 @@ func (s *Session) SetPersistent(persistent bool) {
 }
 
 // SetLifetime gives this session limits of its own, counted from its start, as for "remember me": call it after Login.
-// Zero stands for the Manager's, a negative idle for none; with a SetPersistent the cookie lives as long. The rules of Config.IdleTimeout and Config.Lifetime hold, and
-// a breach fails the commit.
+// Zero stands for the Manager's, a negative idle for none; with a SetPersistent the cookie lives as long. The rules of
+// Config.IdleTimeout and Config.Lifetime hold, and a breach fails the commit.
 func (s *Session) SetLifetime(idle, lifetime time.Duration) {
 	s.change("SetLifetime", func(st *state) {
 		if fault := lifetimeFault(idle, lifetime, st.config.Lifetime); fault != "" {

@@ -236,9 +236,10 @@ func (c *Change) Replaces() string {
 
 // Apply returns the record to store under Change.Record.ID, given the one stored now under [Change.Source] (nil if
 // there is none) and the one stored under the new id, which is looked at if Create is set. It modifies neither. The
-// caller stores the result and, if [Change.Replaces] names one that was there and no tombstone, [Change.Tombstone] in its
-// place, without letting another change in between. An error is Save's error as it stands: ErrNotFound, a *ConflictError, or that the
-// new id is taken. A change that was made before, by its Operation, gives the record as it is.
+// caller stores the result and, if [Change.Replaces] names one that was there and no tombstone, [Change.Tombstone] in
+// its place, without letting another change in between. An error is Save's error as it stands: ErrNotFound, a
+// *ConflictError, or that the new id is taken. A change that was made before, by its Operation, gives the record as it
+// is.
 func (c *Change) Apply(source, target *Record, now time.Time) (*Record, error) {
 	current := source
 	if c.Create {

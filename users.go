@@ -38,9 +38,10 @@ func (m *Manager) Sessions(ctx context.Context, user string) ([]Info, error) {
 	return infos, err
 }
 
-// Revoke ends the session with this handle if it is user's. Otherwise the error wraps ErrNotFound, whether there is such
-// a session or not. It wraps errors.ErrUnsupported if the store can't revoke; a CookieStore can't know its sessions, and
-// returns nil for any handle. It is a *StoreError if the store failed, which may take ten times Config.StoreTimeout. To end the request's own session use Session.Destroy: revoked, it is one that has ended, in
+// Revoke ends the session with this handle if it is user's. Otherwise the error wraps ErrNotFound, whether there is
+// such a session or not. It wraps errors.ErrUnsupported if the store can't revoke; a CookieStore can't know its
+// sessions, and returns nil for any handle. It is a *StoreError if the store failed, which may take ten times
+// Config.StoreTimeout. To end the request's own session use Session.Destroy: revoked, it is one that has ended, in
 // which nothing can be set any more.
 func (m *Manager) Revoke(ctx context.Context, user, id string) error {
 	store, ok := m.store.(Revoker)
