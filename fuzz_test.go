@@ -210,7 +210,7 @@ func FuzzSecrets(f *testing.F) {
 func FuzzDecode(f *testing.F) {
 	for _, raw := range []string{
 		"0", "-0", "7", "-7", "007", "+7", " 7", "7 ", "7.0", "7e2", "1_0", "0x10", "9223372036854775807", "-9223372036854775808",
-		"9223372036854775808", "null", "true", "", "-", `""`, `"`, `"tea"`, `"te\u0061"`, `"a"b"`, `"a\"`, "\"a\tb\"", "\"\x7f\"", "\"\xff\"", `"日本"`, `"a" `,
+		"9223372036854775808", "null", " null\n", "true", "", "-", `""`, `"`, `"tea"`, `"te\u0061"`, `"a"b"`, `"a\"`, "\"a\tb\"", "\"\x7f\"", "\"\xff\"", `"日本"`, `"a" `,
 	} {
 		f.Add(raw)
 	}
@@ -224,7 +224,7 @@ func FuzzDecode(f *testing.F) {
 func sameAsDecoder[T comparable](t *testing.T, raw string, before T) {
 	want, got := before, before
 	wrong := json.Unmarshal([]byte(raw), &want)
-	if raw == "null" {
+	if strings.Trim(raw, " \t\r\n") == "null" { // which the decoder leaves alone, and decode makes zero
 		var zero T
 		want = zero
 	}
