@@ -127,19 +127,26 @@ func (x *exchange) endInvalid(st *state) error {
 		return err
 	}
 	x.eventFor(EventRevoked, id, user, "revalidation", nil)
+	token := st.token
 	st.over()
+	_, err := x.manager.store.Load(call, token)
+	st.lapsed = err != nil // or else the store can't end it, and it is none, now and at each load to come
 	return nil
 }
 
 // commit makes the changes pending, and puts the cookie into the header if that can still be sent. Nothing that the
-// client does cuts it short.
+// client does cuts it short. Who calls it notifies afterwards.
 func (x *exchange) commit(ctx context.Context, header bool) error {
+	x.committing.Lock()
+	defer x.committing.Unlock()
+	return x.commitAlone(ctx, header)
+}
+
+// commitAlone is commit while there can be no other.
+func (x *exchange) commitAlone(ctx context.Context, header bool) error {
 	if !x.session.used() {
 		return nil
 	}
-	defer x.notify()
-	x.committing.Lock()
-	defer x.committing.Unlock()
 	x.session.mu.Lock()
 	defer x.session.mu.Unlock()
 	st := x.session.state
@@ -245,7 +252,7 @@ const opDelete = "delete"
 
 func (x *exchange) deleteBase(call *storeContext) error {
 	base := x.session.state.base
-	if err := x.manager.store.Delete(call, base.ID, base.Deadline); err != nil {
+	if err := x.manager.store.Delete(call, base.ID, base.lastDeadline()); err != nil {
 		return x.storeError(opDelete, base.ID, err)
 	}
 	return nil
@@ -415,12 +422,11 @@ func (x *exchange) storeError(op, id string, err error) error {
 // told notes the event of a successful commit.
 func (x *exchange) told(p plan) {
 	r := p.change.Record
-	st := x.session.state
 	switch {
 	case p.step != create:
-	case st.fresh && st.user != "":
+	case p.change.Fresh && r.User != "":
 		x.eventFor(EventLoggedIn, r.ID, r.User, "", nil)
-	case st.regenerate:
+	case p.change.Base != nil && !p.change.Fresh:
 		x.eventFor(EventRegenerated, r.ID, r.User, "", nil)
 	default:
 		x.eventFor(EventCreated, r.ID, r.User, "", nil)

@@ -463,3 +463,118 @@ func TestGuarantee10_HeadersAreOfOneResponse(t *testing.T) {
 		w.Header()["Vary"][0], w.Header()["Cache-Control"][0] = "Accept", "public"
 	}
 }
+
+// tellTale returns a visitor of a site whose events go to told.
+func tellTale(t *testing.T, store session.Store, told func(context.Context, session.Event)) *visitor {
+	s := newSite(t, store, session.Config{})
+	manager, err := session.New(store, session.Config{Clock: s.clock.Now, OnEvent: told, Logger: quietSlog()})
+	require.NoError(t, err)
+	s.manager, s.handler = manager, manager.Middleware(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		r.Context().Value(visitKey{}).(http.HandlerFunc)(w, r)
+	}))
+	return s.visitor()
+}
+
+// From the last commit that can send a cookie on none is promised any more, though the header is still to be written: an
+// http.TimeoutHandler may have a handler left that goes on meanwhile.
+func TestGuarantee07_LoginAfterTheLastCommit(t *testing.T) {
+	var late error
+	v := tellTale(t, session.NewMemoryStore(), func(ctx context.Context, e session.Event) {
+		if e.Kind == session.EventCreated {
+			late = session.FromContext(ctx).Login("ada")
+		}
+	})
+	v.must(func(s *session.Session) { s.Set("n", 1) })
+	require.ErrorIs(t, late, session.ErrResponseStarted)
+	require.Equal(t, 1, read[int](v, "n"))
+}
+
+// What OnEvent sets is kept, also if the event is one of the request's last commit.
+func TestGuarantee07_SetByOnEvent(t *testing.T) {
+	v := tellTale(t, session.NewMemoryStore(), func(ctx context.Context, e session.Event) {
+		if e.Kind == session.EventConflict {
+			session.FromContext(ctx).Set("conflicts", 1)
+		}
+	})
+	count := func(s *session.Session) { session.Key[int]("n").Update(s, func(n int) int { return n + 1 }) }
+	v.must(count)
+	v.visit(func(w http.ResponseWriter, r *http.Request) {
+		s := session.FromContext(r.Context())
+		s.Has("n")
+		w.WriteHeader(http.StatusOK)
+		count(s)
+		v.copied().must(count)
+	})
+	require.Equal(t, 3, read[int](v, "n"))
+	require.Equal(t, 1, read[int](v, "conflicts"))
+}
+
+// What has been done is told, and not what is asked for now.
+func TestEvents_AfterAReplyWasLost(t *testing.T) {
+	for _, c := range []struct {
+		first, then func(*session.Session) error
+		told        []string
+	}{
+		{func(s *session.Session) error { return s.Login("grace") }, (*session.Session).Destroy, []string{"logged in", "destroyed"}},
+		{(*session.Session).Regenerate, func(s *session.Session) error { return s.Login("grace") }, []string{"regenerated", "logged in"}},
+	} {
+		store := &deaf{Store: session.NewMemoryStore()}
+		var told []string
+		v := tellTale(t, store, func(_ context.Context, e session.Event) {
+			if e.Kind != session.EventStoreError {
+				told = append(told, string(e.Kind))
+			}
+		})
+		v.signIn("ada")
+		told = nil
+		v.must(func(s *session.Session) {
+			require.NoError(t, c.first(s))
+			store.lose = true
+			require.Error(t, s.Save(t.Context()))
+			require.NoError(t, c.then(s))
+		})
+		require.Equal(t, c.told, told)
+	}
+}
+
+// A status that is none panics below, before anything is saved.
+func TestGuarantee05_NoStatus(t *testing.T) {
+	store := session.NewMemoryStore()
+	v := newSite(t, store, session.Config{}).visitor()
+	for _, status := range []int{0, 99, 1000} {
+		require.NotNil(t, panics(v, func(w http.ResponseWriter, r *http.Request) {
+			require.NoError(t, session.FromContext(r.Context()).Login("ada"))
+			w.WriteHeader(status)
+		}))
+		require.Zero(t, store.Len())
+	}
+}
+
+// What a Save did is not done again over what other requests did since.
+func TestGuarantee03_NotAgainOverOthers(t *testing.T) {
+	for name, first := range map[string]func(*session.Session){
+		"Clear":   func(s *session.Session) { s.Clear() },
+		"Set":     func(s *session.Session) { s.Set("x", "first") },
+		"Delete":  func(s *session.Session) { s.Delete("x") },
+		"SetNote": func(s *session.Session) { s.SetNote("first") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			store := &deaf{Store: session.NewMemoryStore()}
+			v := newSite(t, store, session.Config{}).visitor()
+			v.signIn("ada")
+			v.must(func(s *session.Session) {
+				first(s)
+				store.lose = true
+				require.Error(t, s.Save(t.Context()))
+				v.copied().must(func(s *session.Session) { s.Set("x", "second"); s.SetNote("second") })
+				s.Set("n", 1)
+			})
+			v.must(func(s *session.Session) {
+				x, _ := session.Key[string]("x").Get(s)
+				require.Equal(t, "second", x)
+				require.Equal(t, "second", s.Note())
+				require.True(t, s.Has("n"))
+			})
+		})
+	}
+}

@@ -17,7 +17,8 @@ const (
 
 	flagPersistent    = 1 << 0
 	flagAuthenticated = 1 << 1
-	flagsKnown        = flagPersistent | flagAuthenticated
+	flagLatest        = 1 << 2
+	flagsKnown        = flagPersistent | flagAuthenticated | flagLatest
 )
 
 var errContainer = errors.New("session: not a sealed session of this version")
@@ -31,6 +32,9 @@ func packRecord(r *Record) []byte {
 	if !r.Authenticated.IsZero() {
 		flags |= flagAuthenticated
 	}
+	if r.latest.After(r.Deadline) {
+		flags |= flagLatest
+	}
 	b := append(make([]byte, 0, 256), containerVersion, flags)
 	b = appendText(b, r.ID)
 	b = appendText(b, r.User)
@@ -41,6 +45,9 @@ func packRecord(r *Record) []byte {
 	}
 	if !r.Authenticated.IsZero() {
 		b = binary.AppendVarint(b, r.Authenticated.Sub(r.Created).Microseconds())
+	}
+	if flags&flagLatest != 0 {
+		b = binary.AppendVarint(b, r.latest.Sub(r.Created).Microseconds())
 	}
 	b = binary.AppendVarint(b, r.Idle.Microseconds())
 	b = appendMap(b, r.Values)
@@ -73,6 +80,9 @@ func unpackRecord(b []byte, r *Record) error {
 	r.Issued, r.Used, r.Deadline = p.since(r.Created), p.since(r.Created), p.since(r.Created)
 	if flags&flagAuthenticated != 0 {
 		r.Authenticated = p.since(r.Created)
+	}
+	if flags&flagLatest != 0 {
+		r.latest = p.since(r.Created)
 	}
 	r.Idle = p.duration()
 	r.Values, r.Flashes = p.texts(), p.texts()

@@ -96,16 +96,19 @@ func (c *CookieStore) Save(ctx context.Context, token Token, change *Change) (To
 	if err != nil {
 		return Token{}, err
 	}
+	r.latest = time.Time{}
 	if change.Create {
 		r.Issued = laterThan(revokedAt, r.Issued)
 		*change.Record = *r // what a further commit of the same request starts from
+	} else if change.Base != nil {
+		r.latest = change.Base.lastDeadline()
 	}
 	sealed, err := c.seal(token.cookie, r)
 	if err != nil {
 		return Token{}, err
 	}
 	if change.Replaces() != "" {
-		err = c.Delete(ctx, change.Base.ID, change.Base.Deadline)
+		err = c.Delete(ctx, change.Base.ID, change.Base.lastDeadline())
 	}
 	return Token{id: r.ID, cookie: token.cookie, value: &sealed}, err
 }

@@ -48,8 +48,9 @@ func (x *exchange) finish(returned bool) {
 	switch {
 	case !returned:
 		x.abandon()
-	case x.response.begin() == nil:
-		x.commitLate() // what was changed since, by whom the event was told also
+	case x.response.begin() == nil && x.commitLate(): // what was changed since, by whom an event was told also
+		x.notify()
+		x.commitLate() // and by whom those of this commit were told; what they change after it is reported
 	}
 	if x.response.failed != nil {
 		_ = x.endDestroyed(x.response.failed)
@@ -69,13 +70,25 @@ func putBack(h, before http.Header) {
 
 // beforeHeader implements gate.
 func (x *exchange) beforeHeader() error {
-	err := x.commit(x.request.Context(), true)
+	err := x.commitLast()
+	x.notify()
+	if err != nil {
+		x.explain(err)
+	}
+	return err
+}
+
+// commitLast is the last commit that can use the header. No other comes before the response is marked as begun.
+func (x *exchange) commitLast() error {
+	x.committing.Lock()
+	defer x.committing.Unlock()
+	err := x.commitAlone(x.request.Context(), true)
 	if err != nil {
 		x.session.mu.Lock()
 		x.failure = err
 		x.session.mu.Unlock()
-		x.explain(err)
 	}
+	x.response.begun.Store(true)
 	return err
 }
 
@@ -104,6 +117,7 @@ func (x *exchange) beforeHijack(headerSent bool) error {
 		return errHijackCookie
 	}
 	err := x.commit(x.request.Context(), false)
+	x.notify()
 	if errors.Is(err, ErrResponseStarted) {
 		return errHijackCookie
 	}
@@ -130,20 +144,22 @@ func (x *exchange) answer(err error) {
 
 // save implements keeper.
 func (x *exchange) save(ctx context.Context) error {
+	defer x.notify()
 	return x.commit(ctx, !x.response.begun.Load())
 }
 
 // commitLate saves what was changed after the header was sent, and reports what can't be.
-func (x *exchange) commitLate() {
+func (x *exchange) commitLate() bool {
 	err := x.commit(x.request.Context(), false)
 	if err == nil {
-		return
+		return true
 	}
 	x.session.mu.Lock()
 	x.event(EventLateWrite, "not kept", err)
 	x.session.mu.Unlock()
 	x.log(slog.LevelError, "session: changes made after the response had started are lost", err)
 	_ = x.endDestroyed(err)
+	return false
 }
 
 // abandon is what a panic leaves to do: values are not saved, but a logout is done.

@@ -38,7 +38,6 @@ type draft struct {
 	since   batch   // and what was changed since
 	changed bool    // if anything was
 	ends    bool    // Destroy was called for what is stored
-	cleared bool    // it dropped all values
 
 	disturbed bool     // another request was in between
 	gone      bool     // and ended the session, or took it on under a new id
@@ -65,7 +64,7 @@ func (d *draft) change(newID bool, f func(*content)) {
 }
 
 // begin notes that what comes is another session.
-func (d *draft) begin() { d.unsaved.fresh, d.since.fresh, d.cleared = true, true, true }
+func (d *draft) begin() { d.unsaved.fresh, d.since.fresh = true, true }
 
 // start is what the model makes of the start of the response.
 func (d *draft) start() {

@@ -80,7 +80,6 @@ func (d *draft) endingOrNewID(key string) {
 	case 0:
 		d.note("clear")
 		d.s.Clear()
-		d.cleared = true
 		d.change(false, func(c *content) { c.values, c.flashes = nil, nil })
 	case 1:
 		keep := []string{key, "n"}
@@ -143,20 +142,19 @@ func (d *draft) readFlashes() {
 	}
 }
 
-// other is another request of the browser, from beginning to end. After a Clear in doubt there is none: it is made again,
-// over what others set meanwhile.
+// other is another request of the browser, from beginning to end.
 func (d *draft) other() {
-	if d.alone || d.latest == 0 || d.browser != d.latest || d.doubt != nil && d.cleared {
+	if d.alone || d.latest == 0 || d.browser != d.latest {
 		return
 	}
 	d.disturbed = true
 	v := d.v.copied()
 	switch d.next() % 6 {
 	case 0:
-		n := int(d.next())
-		d.note("(other: set x %d)", n)
-		v.must(func(s *session.Session) { s.Set("x", n) })
-		d.stored.set("x", n)
+		key, n := []string{"a", "x"}[d.next()%2], int(d.next())
+		d.note("(other: set %s %d)", key, n)
+		v.must(func(s *session.Session) { s.Set(key, n) })
+		d.stored.set(key, n)
 	case 1:
 		d.note("(other: update)")
 		v.must(func(s *session.Session) { session.Key[int]("n").Update(s, func(n int) int { return n + 1 }) })

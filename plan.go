@@ -62,10 +62,10 @@ func (st *state) next() plan {
 	return plan{}
 }
 
-// cookieChanges tells whether the cookie's own lifetime changes with the session's.
+// cookieChanges tells whether the cookie's own lifetime may change with the session's: an earlier answer that said so need
+// not have arrived.
 func (st *state) cookieChanges() bool {
-	r := st.record()
-	return r.Persistent != st.base.Persistent || r.Persistent && !r.Deadline.Equal(st.base.Deadline)
+	return st.persistent != nil || st.limits != nil && st.base.Persistent
 }
 
 // change returns the changes as the store takes them.
@@ -153,25 +153,30 @@ func (st *state) done(p plan, token Token) {
 
 // strike takes what was committed off the changes, to which others have been added since.
 func (st *state) strike(p plan) {
-	if p.step == create && st.issued.ID() == st.base.ID { // and no newer id was asked for
-		st.fresh, st.destroy, st.regenerate = false, false, false
+	if st.renewed <= p.version {
+		renewed := st.fresh || st.regenerate
+		st.fresh, st.destroy, st.user = false, false, ""
+		st.regenerate = renewed && st.issued.ID() != st.base.ID // a newer id was asked for
+	}
+	if st.emptied <= p.version {
+		st.cleared, st.keep = false, nil
+	}
+	if st.attributes <= p.version {
+		st.note, st.persistent, st.limits = nil, nil, nil
 	}
 	for _, id := range p.change.FlashesAdded {
-		if !st.cleared { // which would take it away again
-			delete(st.added, id)
-		}
+		delete(st.added, id)
 	}
 	for key, e := range st.edits {
-		if e.sent == 0 {
-			continue // a value or a deletion, which may be made again
-		}
-		e.updates, e.sent = e.updates[e.sent:], 0
-		if st.edits[key] = e; len(e.updates) > 0 {
+		if e.version <= p.version {
+			delete(st.edits, key)
+			if st.cleared && e.raw != nil {
+				st.keep = append(st.keep, key) // by a Login, from base now
+			}
 			continue
 		}
-		if delete(st.edits, key); st.cleared {
-			st.keep = append(st.keep, key) // by a Login, from base now
-		}
+		e.updates, e.sent = e.updates[e.sent:], 0
+		st.edits[key] = e
 	}
 }
 

@@ -172,6 +172,11 @@ func (s *RedisStore) createAcross(ctx context.Context, c *Change, now time.Time)
 	if err != nil {
 		return err
 	}
+	if next.User != "" && next.Deadline.After(c.Record.Deadline) { // another request has lengthened it
+		if err := s.enlist(ctx, next, now); err != nil {
+			return err
+		}
+	}
 	whole := &Change{Operation: c.Operation, Record: next, Create: true}
 	for key := range next.Values {
 		whole.Set = append(whole.Set, key)

@@ -21,7 +21,7 @@ type response struct {
 
 // gate is what stands before the first byte.
 type gate interface {
-	// beforeHeader commits the session and puts its cookie into the header.
+	// beforeHeader commits the session and puts its cookie into the header, and marks the response as begun.
 	beforeHeader() error
 	// beforeHijack commits the session on a connection that is to be taken over, without a header sent or after one.
 	beforeHijack(headerSent bool) error
@@ -38,7 +38,6 @@ func (r *response) begin() error {
 		return nil
 	}
 	err := r.gate.beforeHeader()
-	r.begun.Store(true)
 	if err != nil {
 		r.failed, r.orphan = err, http.Header{}
 		r.gate.answer(err)
@@ -54,9 +53,10 @@ func (r *response) Header() http.Header {
 }
 
 // WriteHeader lets informational responses pass: the header proper is still to come. 101 is final (RFC 9110, 15.2.2).
+// What is no status passes too, and panics below, before anything is saved.
 func (r *response) WriteHeader(status int) {
-	informational := status >= 100 && status < 200 && status != http.StatusSwitchingProtocols
-	if informational && r.failed == nil {
+	final := status >= 200 && status <= 999 || status == http.StatusSwitchingProtocols
+	if !final && r.failed == nil {
 		r.w.WriteHeader(status)
 		return
 	}

@@ -357,7 +357,7 @@ func (s *Session) Save(ctx context.Context) error {
 // SetLifetime and SetNote are stored together: of two requests that call any of them at once, the last one counts. A
 // later Login starts from the configuration again, but for what its own request has called.
 func (s *Session) SetPersistent(persistent bool) {
-	s.change("SetPersistent", func(st *state) { st.persistent = &persistent; st.version++ })
+	s.change("SetPersistent", func(st *state) { st.persistent = &persistent; st.attribute() })
 }
 
 // SetLifetime gives this session limits of its own, counted from its start, as for "remember me": call it after Login.
@@ -370,7 +370,7 @@ func (s *Session) SetLifetime(idle, lifetime time.Duration) {
 			return
 		}
 		st.limits = &limits{idle, lifetime}
-		st.version++
+		st.attribute()
 	})
 }
 
@@ -384,7 +384,7 @@ func (s *Session) SetNote(note string) {
 			return
 		}
 		st.note = &note
-		st.version++
+		st.attribute()
 	})
 }
 

@@ -37,7 +37,9 @@ type pending struct {
 	user       string    // of a fresh session
 	since      time.Time // when a new session began
 
+	renewed int      // the version in which Login or Destroy began it
 	cleared bool     // base's values are gone, but for keep
+	emptied int      // the version in which they went
 	keep    []string // keys
 	edits   map[string]edit
 	added   map[string]json.RawMessage // flashes by id
@@ -46,6 +48,7 @@ type pending struct {
 	note       *string
 	persistent *bool
 	limits     *limits
+	attributes int // the version in which they were last set
 
 	operation string // marks these changes: the same until one is added, so that a commit tried again is made once
 	marked    int    // the version that operation was made for
@@ -56,6 +59,7 @@ type edit struct {
 	raw     json.RawMessage // nil: deleted
 	updates []updateFunc    // raw is what these make of base's value, and have to make again if that changes
 	sent    int             // so many of them the store was told, and may have made
+	version int             // of the state that it made
 }
 
 type updateFunc func(json.RawMessage) (json.RawMessage, error)
@@ -107,8 +111,9 @@ func (st *state) edit(key string, e edit) {
 	if st.edits == nil {
 		st.edits = make(map[string]edit)
 	}
-	st.edits[key] = e
 	st.version++
+	e.version = st.version
+	st.edits[key] = e
 }
 
 func (st *state) set(key string, raw json.RawMessage, now time.Time) {
@@ -147,8 +152,15 @@ func (st *state) delete(keys ...string) {
 func (st *state) mayBeStored() bool { return st.base != nil || st.unsure != nil }
 
 func (st *state) clear() {
-	st.cleared, st.keep, st.edits, st.added, st.taken = true, nil, nil, nil, nil
 	st.version++
+	st.cleared, st.emptied = true, st.version
+	st.keep, st.edits, st.added, st.taken = nil, nil, nil, nil
+}
+
+// attribute notes that the note, the persistence or the limits were set.
+func (st *state) attribute() {
+	st.version++
+	st.attributes = st.version
 }
 
 // begin notes when a session that does not exist yet began.
@@ -220,15 +232,15 @@ func (st *state) login(user string, keep []string, now time.Time) {
 	}
 	st.clear()
 	st.edits, st.keep = edits, carried
-	st.fresh, st.regenerate, st.user, st.since = true, false, user, now
+	st.fresh, st.renewed, st.regenerate, st.user, st.since = true, st.version, false, user, now
 	st.issued = newToken(st.config.Name)
 }
 
 // end drops everything; what is set afterwards starts a new session.
 func (st *state) end() {
 	destroy := st.destroy || st.mayBeStored()
-	st.pending = pending{fresh: true, destroy: destroy, cleared: true}
 	st.version++
+	st.pending = pending{fresh: true, renewed: st.version, destroy: destroy, cleared: true, emptied: st.version}
 }
 
 // holds tells whether the request set something that is worth a session.

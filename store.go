@@ -136,6 +136,10 @@ type Record struct {
 	// an old secret.
 	Stale bool `json:"-"`
 
+	// latest is the latest deadline that a cookie of this id was sealed with, if that is not Deadline: SetLifetime may have
+	// brought it forward. Only a CookieStore knows it.
+	latest time.Time
+
 	// Operations are the latest changes made, so that a change sent twice is made once. Apply keeps it.
 	Operations []Operation `json:"operations,omitempty"`
 }
@@ -157,6 +161,14 @@ const (
 // with an unknown id.
 func Tombstone(id string, now time.Time) *Record {
 	return &Record{ID: id, Ended: true, Issued: now, Deadline: now.Add(tombstoneAge)}
+}
+
+// lastDeadline returns until when a cookie of this id may be good.
+func (r *Record) lastDeadline() time.Time {
+	if r.latest.After(r.Deadline) {
+		return r.latest
+	}
+	return r.Deadline
 }
 
 // Expires returns the end of the session if it is not used again: the idle limit or the absolute one, whichever comes

@@ -1,6 +1,7 @@
 package session_test
 
 import (
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"strconv"
@@ -409,4 +410,43 @@ func TestGuarantee09_TimeToLiveFollowsTheLimits(t *testing.T) {
 	v.site.clock.move(25 * time.Hour)
 	v.site.visitor().signIn("ada")
 	require.Equal(t, "1", server.MustDo("ZCARD", "session:user:ada"), "the index drops what has ended")
+}
+
+// New limits count from the use that sets them, also where the old ones did not note it.
+func TestGuarantee09_NewIdleLimit(t *testing.T) {
+	server := redistest.Start(t)
+	for name, store := range map[string]session.Store{
+		"memory": session.NewMemoryStore(), "sealed": cookieStore(t, secretOne),
+		"redis":                redisStore(t, server, session.RedisOptions{}),
+		"redis, several slots": session.NewRedisStore(across{redisClient(t, server)}, session.RedisOptions{Prefix: "across:"}),
+	} {
+		for was, limit := range map[time.Duration]time.Duration{-1: time.Hour, time.Hour: time.Minute} {
+			t.Run(fmt.Sprint(name, ", idle ", was), func(t *testing.T) {
+				v := newSite(t, store, session.Config{IdleTimeout: was}).visitor()
+				v.signIn("ada")
+				v.site.clock.move(limit*2 - time.Second)
+				v.must(func(s *session.Session) { s.SetLifetime(limit, 0) })
+				require.False(t, v.signedOut())
+			})
+		}
+	}
+}
+
+// An answer that made the cookie persistent may not have arrived: who asks again gets it again.
+func TestGuarantee09_PersistentAgain(t *testing.T) {
+	for name, remember := range map[string]func(*session.Session){
+		"SetPersistent": func(s *session.Session) { s.SetPersistent(true) },
+		"SetLifetime":   func(s *session.Session) { s.SetLifetime(0, 30*day) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			store := &deaf{Store: session.NewMemoryStore()}
+			v := newSite(t, store, session.Config{}).visitor()
+			v.must(func(s *session.Session) { require.NoError(t, s.Login("ada")); s.SetPersistent(name == "SetLifetime") })
+			store.lose = true
+			require.Empty(t, v.do(remember).Cookies())
+			again := v.must(remember).Cookies()
+			require.Len(t, again, 1)
+			require.Positive(t, again[0].MaxAge)
+		})
+	}
 }

@@ -78,7 +78,7 @@ func (m *Manager) RevokeUser(ctx context.Context, user string, except ...string)
 }
 
 // withStored adds the stored handle of this request's session where its new one is named: Session.ID returns the new one
-// as soon as Regenerate is called, and the store does not know that yet.
+// as soon as Regenerate or Login is called, and the store does not know that yet. Login's values may come from there.
 func (m *Manager) withStored(ctx context.Context, ids []string) []string {
 	s, ok := ctx.Value(managerKey{m}).(*Session)
 	if !ok {
@@ -86,10 +86,11 @@ func (m *Manager) withStored(ctx context.Context, ids []string) []string {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.state == nil || s.state.base == nil || !s.state.regenerate || !slices.Contains(ids, s.state.issued.ID()) {
+	st := s.state
+	if st == nil || st.base == nil || st.id() == st.base.ID || !slices.Contains(ids, st.id()) {
 		return ids
 	}
-	return append(slices.Clone(ids), s.state.base.ID)
+	return append(slices.Clone(ids), st.base.ID)
 }
 
 // userTimeouts is how many times Config.StoreTimeout the work on all sessions of a user may take.

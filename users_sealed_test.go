@@ -381,3 +381,51 @@ func TestUsers_Sealed_LoginKeepsNothingOfARevokedSession(t *testing.T) {
 		require.Equal(t, []string{"own"}, s.Keys())
 	})
 }
+
+// An id stays on the list as long as any cookie of it is good, also where SetLifetime has brought the deadline forward.
+func TestGuarantee02_SealedWithSeveralDeadlines(t *testing.T) {
+	for name, end := range map[string]func(*session.Session) error{
+		"Destroy":    (*session.Session).Destroy,
+		"Regenerate": (*session.Session).Regenerate,
+		"Login":      func(s *session.Session) error { return s.Login("ada") },
+		"a note, and Destroy": func(s *session.Session) error {
+			s.SetNote("phone")
+			return errors.Join(s.Save(context.Background()), s.Destroy())
+		},
+		"an hour more, and Destroy": func(s *session.Session) error {
+			s.SetLifetime(-1, 2*time.Hour)
+			return errors.Join(s.Save(context.Background()), s.Destroy())
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			store := cookieStore(t, secretOne).WithRevocations(session.NewMemoryRevocations())
+			v := newSite(t, store, session.Config{IdleTimeout: -1}).visitor()
+			v.signIn("ada")
+			copied := v.copied() // good for a day
+			v.must(func(s *session.Session) { s.SetLifetime(-1, time.Hour) })
+			v.must(func(s *session.Session) { require.NoError(t, end(s)) })
+			require.True(t, copied.signedOut())
+			v.site.clock.move(23 * time.Hour)
+			for range 3 { // others who sign out sweep the list
+				other := v.site.visitor()
+				other.signIn("grace")
+				other.must(func(s *session.Session) { require.NoError(t, s.Destroy()) })
+			}
+			require.True(t, copied.signedOut())
+		})
+	}
+}
+
+// What Revalidate refuses and the store can't end is no session: the next one begins as ever, or the cookie goes.
+func TestUsers_Sealed_RevalidateWithoutAList(t *testing.T) {
+	v := newSite(t, cookieStore(t, secretOne), session.Config{Revalidate: func(_ context.Context, s *session.Session) error {
+		if s.User() == "deleted" {
+			return session.ErrSessionEnded
+		}
+		return nil
+	}}).visitor()
+	v.signIn("deleted")
+	v.copied().must(func(s *session.Session) { s.Flash("error", "who are you?"); require.Empty(t, s.User()) })
+	v.must(func(s *session.Session) { require.NoError(t, s.Destroy()) })
+	require.Empty(t, v.cookie)
+}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -360,5 +361,60 @@ func TestUsers_NearCacheListsWhatIsThere(t *testing.T) {
 		n, err := sessions.RevokeUser(t.Context(), "ada")
 		require.NoError(t, err)
 		require.Equal(t, 1, n)
+	}
+}
+
+// A user's index follows a deadline that another request moved while a new id was asked for.
+func TestUsers_IndexFollowsTheDeadline(t *testing.T) {
+	server := redistest.Start(t)
+	for name, store := range map[string]session.Store{
+		"redis":                redisStore(t, server, session.RedisOptions{}),
+		"redis, several slots": session.NewRedisStore(across{redisClient(t, server)}, session.RedisOptions{}),
+	} {
+		t.Run(name, func(t *testing.T) {
+			server.MustDo("FLUSHALL")
+			v := newSite(t, store, session.Config{IdleTimeout: -1}).visitor()
+			v.signIn("ada")
+			v.must(func(s *session.Session) {
+				s.Has("n")
+				v.copied().must(func(s *session.Session) { s.SetLifetime(-1, 30*day) })
+				require.NoError(t, s.Regenerate())
+			})
+			v.site.clock.move(25 * time.Hour)
+			id := v.view().id
+			for _, key := range strings.Fields(server.MustDo("KEYS", "*")) {
+				if key != "session:"+id && key != "session:user:ada" { // the tombstone leads there for a minute
+					server.MustDo("DEL", key)
+				}
+			}
+			ended, err := v.site.manager.RevokeUser(t.Context(), "ada")
+			require.NoError(t, err)
+			require.Equal(t, 1, ended)
+			require.True(t, v.signedOut())
+		})
+	}
+}
+
+// Signing out the other devices after a Login leaves what the Login keeps.
+func TestUsers_RevokeTheOthersAfterALogin(t *testing.T) {
+	for name, store := range valueStores(t) {
+		if sealed, ok := store.(*session.CookieStore); ok {
+			store = sealed.WithRevocations(session.NewMemoryRevocations())
+		}
+		t.Run(name, func(t *testing.T) {
+			v := newSite(t, store, session.Config{}).visitor()
+			v.signIn("ada")
+			v.must(func(s *session.Session) { s.Set("cart", 1) })
+			other := v.site.visitor()
+			other.signIn("ada")
+			v.visit(func(_ http.ResponseWriter, r *http.Request) {
+				s := session.FromContext(r.Context())
+				require.NoError(t, s.Login("ada", "cart"))
+				_, err := v.site.manager.RevokeUser(r.Context(), "ada", s.ID())
+				require.NoError(t, err)
+			})
+			require.Equal(t, 1, read[int](v, "cart"))
+			require.True(t, other.signedOut())
+		})
 	}
 }

@@ -22,6 +22,11 @@ if old ~= '' then
   if there and conflicts(old, expected, expectedEnd) then return redis.call('HGETALL', old) end
 end
 
+if there and not fresh and limits == '' then -- as they are now: another request may have changed them
+  limits = string.gsub(o[3], '[^ ]+$', issued)
+  local created, lifetime = string.match(limits, '^(%-?%d+) (%-?%d+) ')
+  deadline = tonumber(created) + tonumber(lifetime)
+end
 if index ~= '' then enlist(index, id, deadline, now) end
 if there and fresh then
   carry(old, new, keep, keepEnd) -- before what is set, which goes over it
@@ -30,7 +35,6 @@ elseif there then
   redis.call('RENAME', old, new)
   bury(old, id)
   if cleared then clear(new, keep, keepEnd) end
-  if limits == '' then limits = string.gsub(o[3], '[^ ]+$', issued) end
 end
 if deleted <= deletedEnd then each('HDEL', new, deleted, deletedEnd) end
 setsEnd = append(setsEnd, 'i', id)

@@ -13,9 +13,9 @@ if made(f[3], op) then return 'ok' end
 if conflicts(KEYS[1], expected, expectedEnd) then return redis.call('HGETALL', KEYS[1]) end
 
 -- The last use is kept to the precision of a touch, so that most writes leave it and the time to live alone. A touch has
--- no operation.
+-- no operation. New limits may count on it, which the old ones did not.
 local idle, since = tonumber(string.match(f[5], '^%-?%d+ %-?%d+ (%d+) ')), tonumber(used) - tonumber(f[4])
-local due = since > 0 and (op == '' or idle > 0 and since >= idle / TOUCHES)
+local due = since > 0 and (op == '' or limits ~= '' or idle > 0 and since >= idle / TOUCHES)
 if due then setsEnd = append(setsEnd, 't', used) end
 if limits ~= '' then setsEnd = append(setsEnd, 'm', limits) end
 if op ~= '' then setsEnd = append(setsEnd, 'o', noted(f[3], op, now)) end
