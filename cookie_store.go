@@ -66,7 +66,10 @@ func deriveKey(secret []byte, purpose string) ([]byte, error) {
 }
 
 // WithRevocations returns a store like c that asks list whether a session has ended, when it is loaded and again when it
-// is saved: Destroy, Regenerate, Login, Revoke and RevokeUser then hold for sealed cookies too.
+// is saved: Destroy, Regenerate, Login, Revoke and RevokeUser then hold for sealed cookies too. An id stays on the list
+// until the latest deadline that this request knows of: where SetLifetime lengthens a session while it is logged out, the
+// longer cookie opens again after the shorter deadline, so lengthen with a Login. If the list's reply to a new id is lost,
+// a Save that is tried again may find the session ended.
 func (c *CookieStore) WithRevocations(list RevocationList) *CookieStore {
 	return &CookieStore{codecs: c.codecs, revocations: list}
 }

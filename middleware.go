@@ -56,6 +56,9 @@ func answerError(w http.ResponseWriter, _ *http.Request, err error) {
 // before the time-out is committed with the 503, and what is set later is reported; with it outside, a handler that was
 // too slow still commits when it gets there, though the client has its 503: put logins where they are quick.
 //
+// Of two managers stacked, the outer one's failed commit answers in place of all that is inside, the inner one's cookie
+// included: change ids under one of them at a time.
+//
 // A WebSocket needs a session whose cookie has been sent: begin it in an earlier request. Libraries that write 101 with
 // WriteHeader send the cookie along; with those that hijack first, Hijack fails while a cookie is still to be sent. What
 // is set on an open connection is kept by Session.Save, or at the handler's return.

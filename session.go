@@ -338,7 +338,7 @@ func (s *Session) Destroy() error {
 // if a cookie would have to be sent and can't be, ErrSessionEnded if the session ended meanwhile, ErrCookieTooLarge, a
 // *StoreError, or the error of a load or of a value's encoding. Unless the session ended, the changes are still there
 // after an error, and the commit at the response's start tries again; what was done before, and only its reply lost, is
-// not done twice. As it puts the cookie into the response's header, it may not run while another goroutine uses that.
+// not done twice within ten seconds, after which an Update may count again. As it puts the cookie into the response's header, it may not run while another goroutine uses that.
 func (s *Session) Save(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return err
