@@ -334,11 +334,12 @@ func (s *Session) Destroy() error {
 }
 
 // Save commits now what was changed so far, for handlers that stream or hijack the connection, or that have to know.
-// Config.StoreTimeout bounds it; a commit once begun is not cut short by the context's end. It returns ErrResponseStarted
-// if a cookie would have to be sent and can't be, ErrSessionEnded if the session ended meanwhile, ErrCookieTooLarge, a
-// *StoreError, or the error of a load or of a value's encoding. Unless the session ended, the changes are still there
-// after an error, and the commit at the response's start tries again; what was done before, and only its reply lost, is
-// not done twice within ten seconds, after which an Update may count again. As it puts the cookie into the response's header, it may not run while another goroutine uses that.
+// Config.StoreTimeout bounds it; a commit once begun is not cut short by the context's end. It returns
+// ErrResponseStarted if a cookie would have to be sent and can't be, ErrSessionEnded if the session ended meanwhile,
+// ErrCookieTooLarge, a *StoreError, or the error of a load or of a value's encoding. Unless the session ended, the
+// changes are still there after an error, and the commit at the response's start tries again; what was done before, and
+// only its reply lost, is not done twice within ten seconds, after which an Update may count again. As it puts the
+// cookie into the response's header, it may not run while another goroutine uses that.
 func (s *Session) Save(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return err

@@ -56,10 +56,11 @@ func (m *Manager) Revoke(ctx context.Context, user, id string) error {
 }
 
 // RevokeUser ends all sessions of user but those whose handles are given, as they are now, and returns how many; a
-// CookieStore can't count and returns zero, and after a lost reply the number may be too low. After it returns, no process accepts them at their next load: but for one with a NearCache, for
-// its MaxStaleness at most, and one that does not share the RevocationList. Excepting the handle of a session that this
-// request is about to regenerate keeps that session. It may take ten times Config.StoreTimeout. The error wraps
-// errors.ErrUnsupported if the store can't revoke, and is a *StoreError if it failed; the number is then what was ended.
+// CookieStore can't count and returns zero, and after a lost reply the number may be too low. After it returns, no
+// process accepts them at their next load: but for one with a NearCache, for its MaxStaleness at most, and one that
+// does not share the RevocationList. Excepting the handle of a session that this request is about to regenerate keeps
+// that session. It may take ten times Config.StoreTimeout. The error wraps errors.ErrUnsupported if the store can't
+// revoke, and is a *StoreError if it failed; the number is then what was ended.
 func (m *Manager) RevokeUser(ctx context.Context, user string, except ...string) (int, error) {
 	store, ok := m.store.(Revoker)
 	if !ok {
