@@ -2,6 +2,7 @@ package session_test
 
 import (
 	"net/http"
+	"slices"
 
 	"github.com/doorman-go/session"
 	"github.com/stretchr/testify/require"
@@ -13,8 +14,12 @@ import (
 type batch struct {
 	changes      []func(*content)
 	newID, fresh bool
+	idle         int // of the changes: messages that the request added and read itself
 	done         bool
 }
+
+// asks tells whether there is something to ask the store for.
+func (b batch) asks() bool { return len(b.changes) > b.idle }
 
 // sets tells whether something is lost if it can't be done.
 func (b batch) sets() bool {
@@ -31,13 +36,15 @@ type draft struct {
 	w http.ResponseWriter
 	s *session.Session
 
-	seen    content // as the request sees its session, until another request is in between
-	begun   bool    // it knows of a session that is stored
-	unsaved batch   // what it changed
-	doubt   *batch  // what the store was told, and has not answered
-	since   batch   // and what was changed since
-	changed bool    // if anything was
-	ends    bool    // Destroy was called for what is stored
+	seen    content  // as the request sees its session, until another request is in between
+	begun   bool     // it knows of a session that is stored
+	unsaved batch    // what it changed
+	doubt   *batch   // what the store was told, and has not answered
+	since   batch    // and what was changed since
+	changed bool     // if anything was
+	emptied bool     // Clear was called
+	own     []string // messages that it added and no commit has met
+	ends    bool     // Destroy was called for what is stored
 
 	disturbed bool     // another request was in between
 	gone      bool     // and ended the session, or took it on under a new id
@@ -52,6 +59,21 @@ type draft struct {
 	cookie   int  // the id in the header; 0: a deletion; -1: none
 	failed   bool // the last commit
 	onDelete bool // when it asked the store to delete
+}
+
+// tookBack notes that these messages were read. With the request's own, unless they are in doubt, nothing is left to do, and
+// if there are no others, the reading asks for nothing either.
+func (d *draft) tookBack(texts []string) {
+	own := 0
+	for _, text := range texts {
+		if slices.Contains(d.own, text) && d.doubt == nil {
+			own++
+		}
+	}
+	if own == len(texts) {
+		own++
+	}
+	d.unsaved.idle += own
 }
 
 // change notes a change.
@@ -80,7 +102,7 @@ func (d *draft) start() {
 
 // commitGone is what the model makes of a commit after the session has gone.
 func (d *draft) commitGone() {
-	d.failed, d.onDelete = false, false
+	d.failed, d.onDelete, d.own = false, false, nil
 	if d.ends && !d.lapsed {
 		d.end()
 		require.True(d.t, d.heir == nil || d.heir.signedOut(), "%v: the logout ends the session that went on, too", d)
@@ -102,7 +124,7 @@ func (d *draft) commitGone() {
 		d.unsaved, d.since, d.changed = batch{}, batch{}, false
 	case d.lapsed:
 		d.failed = d.unsaved.sets()
-	case len(d.unsaved.changes) > 0:
+	case d.unsaved.asks():
 		d.failed, d.lapsed, d.ends, d.doubt = d.unsaved.sets(), true, false, nil
 		d.unsaved, d.since, d.changed = batch{}, batch{}, false
 	}
@@ -117,7 +139,7 @@ func (d *draft) commit() {
 	}
 	met, conflict := d.store.met, d.store.conflict
 	d.store.face(done)
-	d.failed, d.onDelete = false, false
+	d.failed, d.onDelete, d.own = false, false, nil
 	if d.doubt != nil && d.changed && conflict { // it was not done, and all is made anew
 		d.doubt = nil
 	}

@@ -35,6 +35,7 @@ func (d *draft) step() {
 		d.note("flash %s", text)
 		d.s.Flash("info", text)
 		d.change(false, func(c *content) { c.flash(text) })
+		d.own = append(d.own, text)
 	case 6:
 		d.readFlashes()
 	case 7:
@@ -80,6 +81,7 @@ func (d *draft) endingOrNewID(key string) {
 	case 0:
 		d.note("clear")
 		d.s.Clear()
+		d.emptied = true
 		d.change(false, func(c *content) { c.values, c.flashes = nil, nil })
 	case 1:
 		keep := []string{key, "n"}
@@ -135,6 +137,7 @@ func (d *draft) readFlashes() {
 		require.Equal(d.t, append([]string(nil), d.seen.flashes...), texts, d)
 	}
 	if len(texts) > 0 {
+		d.tookBack(texts)
 		d.change(false, func(c *content) {
 			c.flashes = slices.DeleteFunc(c.flashes, func(text string) bool { return slices.Contains(texts, text) })
 		})
@@ -156,6 +159,9 @@ func (d *draft) other() {
 		v.must(func(s *session.Session) { s.Set(key, n) })
 		d.stored.set(key, n)
 	case 1:
+		if d.doubt != nil && d.emptied { // an Update after a Clear begins from nothing, also where the Clear was done before
+			return
+		}
 		d.note("(other: update)")
 		v.must(func(s *session.Session) { session.Key[int]("n").Update(s, func(n int) int { return n + 1 }) })
 		d.stored.set("n", d.stored.values["n"]+1)
