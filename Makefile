@@ -1,14 +1,29 @@
 # All targets but deps and bench work on all modules of the repository; they are found by their go.mod files.
 MODULES  := $(shell find . -name go.mod -not -path '*/.*' -exec dirname {} \; | sort)
 FUZZTIME ?= 1m
+# What test-servers runs: these servers of scripts/servers.sh, these packages of the root module, which start servers, and
+# the cluster and Sentinel tests, unless CLUSTER is empty.
+SERVERS  ?= redis-7 redis-8 valkey-8 valkey-9
+PACKAGES ?= . ./internal/redisclient ./internal/redistest ./sessiontest ./tests/...
+CLUSTER  ?= yes
 # Pinned here rather than in a go.mod: "go run" with a version keeps the tools' dependencies out of ours, and the build
 # cache makes the second run as quick as an installed tool.
 LINT := go run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 
-.PHONY: test deps lint fuzz bench fmt tidy
+.PHONY: test test-go127 test-jsonv2 test-servers deps lint fuzz bench fmt tidy
 
 test: deps ## vet and test everything with the race detector
+	@echo "Servers: $$("$${REDIS_SERVER:-redis-server}" --version)"
 	@set -e; for m in $(MODULES); do echo "== $$m"; (cd $$m && go vet ./... && go test -race -timeout 8m ./...); done
+
+test-go127: deps ## test everything on Go 1.27, without the race detector
+	@set -e; for m in $(MODULES); do echo "== $$m"; (cd $$m && GOTOOLCHAIN=go1.27.0 go test -timeout 8m ./...); done
+
+test-jsonv2: deps ## test what encodes values with the encoder that Go 1.27 has, on this Go
+	@GOEXPERIMENT=jsonv2 go test -timeout 8m . ./internal/jsonvalue ./sessiontest ./storetest ./tests/guarantees ./tests/model
+
+test-servers: ## test what uses Redis on each of SERVERS, which it gets as far as they are missing
+	@sh scripts/test-servers.sh "$(SERVERS)" "$(PACKAGES)" "$(CLUSTER)"
 
 deps: ## install what the tests need and the machine lacks
 	@sh scripts/deps.sh

@@ -5,346 +5,388 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
-	"maps"
-	"net"
 	"net/http"
-	"strings"
-	"time"
+	"slices"
 )
 
-// commit makes the changes pending, and puts the cookie into the header if that can still be sent. Nothing that the
-// client does cuts it short. Who calls it notifies afterwards.
-func (x *exchange) commit(ctx context.Context, header bool) error {
-	x.committing.Lock()
-	defer x.committing.Unlock()
-	return x.commitAlone(ctx, header)
+// This file has the commit of one request: its log is cut into steps, each step is made in the store, and what was made
+// leaves the log.
+
+// errUpdate is wrapped by the error of an Update whose function failed. It is the application's fault, and no failure of
+// the store.
+var errUpdate = errors.New("session: an Update could not be made")
+
+// maxRounds is how often a commit looks whether something was changed meanwhile, before the response goes on without it.
+const maxRounds = 3
+
+// commitTo commits what was changed and moves the response to the next stage. That nothing is left to commit and that the
+// stage begins is one step, so that no change falls between them.
+func (q *request) commitTo(next stage) error {
+	h := q.w.Header()
+	for round := 1; ; round++ {
+		q.session.mu.Lock()
+		if !q.pending() || round > maxRounds {
+			q.enter(next, h)
+			q.session.mu.Unlock()
+			return nil
+		}
+		q.session.mu.Unlock()
+		if err := q.commit(q.context.Context); err != nil {
+			q.fail(next, err)
+			return err
+		}
+		if next == finished {
+			q.tellAll() // what OnEvent changes is committed too
+		}
+	}
 }
 
-// commitAlone is commit while there can be no other.
-func (x *exchange) commitAlone(ctx context.Context, header bool) error {
-	if !x.session.used() {
+// fail begins a stage with a commit that failed, which the client is told in place of all else. A connection that can't be
+// taken over for that is still the handler's.
+func (q *request) fail(next stage, err error) {
+	q.session.mu.Lock()
+	defer q.session.mu.Unlock()
+	if next != hijacked {
+		q.failure = cmp.Or(q.failure, err)
+		q.stage = max(q.stage, next)
+	}
+}
+
+// enter begins a stage. It is called with the session's lock held.
+func (q *request) enter(next stage, h http.Header) {
+	if next == started && q.stage == open {
+		q.completeHeader(h)
+		q.response.MarkStarted()
+	}
+	if next == finished && q.unsaved() {
+		q.reportNotKept(ErrResponseStarted)
+	}
+	q.stage = max(q.stage, next)
+}
+
+// unsaved reports whether there are changes that nobody was told are lost.
+func (q *request) unsaved() bool {
+	st := q.session.state
+	return st != nil && q.failure == nil && cmp.Or(st.loadErr, st.encodeErr) == nil && len(st.log) > 0
+}
+
+// pending reports whether a commit has something to do. It is called with the session's lock held.
+func (q *request) pending() bool {
+	st := q.session.state
+	return st != nil && (len(st.log) > 0 || st.doubt != nil || st.loadErr != nil || st.encodeErr != nil || q.touchDue())
+}
+
+// touchDue reports whether the session's use is to be noted. That of a sealed session is noted in the response.
+func (q *request) touchDue() bool {
+	st := q.session.state
+	if st.touchAt.IsZero() || st.sealed && q.stage != open {
+		return false
+	}
+	return !q.manager.config.Clock().Before(st.touchAt)
+}
+
+// call returns the context for a commit's calls of the store, which must be released. Nothing that the client does cuts a
+// commit short.
+func (q *request) call(ctx context.Context) *storeContext {
+	return q.manager.storeContext(context.WithoutCancel(ctx), q.manager.config.StoreTimeout)
+}
+
+// lockCommits waits for another commit of this request: there is one at a time.
+func (q *request) lockCommits(call *storeContext) error {
+	select {
+	case q.committing <- struct{}{}:
 		return nil
+	default:
 	}
-	x.session.mu.Lock()
-	defer x.session.mu.Unlock()
-	st := x.session.state
-	header = header && !x.response.begun.Load() // it may have been sent while this waited for another commit
-	if header {
-		x.headers()
+	select {
+	case q.committing <- struct{}{}:
+		return nil
+	case <-call.Done():
+		return q.storeError(OpSwap, nil, fmt.Errorf("another commit of this request is under way: %w", call.Err()))
 	}
-	if err := cmp.Or(x.failure, st.loadErr, st.encodeErr); err != nil {
+}
+
+func (q *request) unlockCommits() { <-q.committing }
+
+// commit makes the changes pending, step by step. What is changed meanwhile is another commit's.
+func (q *request) commit(ctx context.Context) error {
+	call := q.call(ctx)
+	defer call.Release()
+	if err := q.lockCommits(call); err != nil {
 		return err
 	}
-	p, doubt := st.plan(), st.inDoubt()
-	if p.step == nothing && !doubt {
-		return nil
-	}
-	call := x.call(ctx) // for all that it takes
-	defer call.release()
-	if doubt {
-		if err := x.settle(call, header); err != nil {
-			return err
-		}
-		p = st.plan()
-	}
+	defer q.unlockCommits()
+	goal := -1
 	for {
-		err := x.do(call, p, header)
-		if !errors.Is(err, errOtherPlan) {
+		s, err := q.nextStep(&goal)
+		if err != nil || s == nil {
 			return err
 		}
-		p = st.plan()
-	}
-}
-
-// call returns the context for a commit's calls of the store, which must be released.
-func (x *exchange) call(ctx context.Context) *storeContext {
-	return x.manager.storeContext(context.WithoutCancel(ctx), x.manager.config.StoreTimeout)
-}
-
-// headers sets what a response has that depends on the session. What an earlier commit set, the handler may have
-// overwritten since.
-func (x *exchange) headers() {
-	h := x.response.w.Header()
-	varyByCookie(h, &x.vary)
-	if x.cookie != "" {
-		setCookie(h, x.manager.config.Name, x.cookie)
-	}
-}
-
-// do does what is planned.
-func (x *exchange) do(call *storeContext, p plan, header bool) error {
-	switch st := x.session.state; {
-	case p.step == nothing:
-		return nil
-	case p.step == refuse:
-		return fmt.Errorf("%w; what the request set is not kept", ErrSessionEnded)
-	case st.destroy && st.base != nil: // by itself, so that it is done whatever becomes of the session that may come after
-		if err := x.endBase(call); err != nil {
+		if err := s.run(q, call, s); err != nil {
 			return err
 		}
-		return errOtherPlan
-	case p.step == end:
-		x.destroyed(header)
-		return nil
 	}
-	if p.cookie && !header {
+}
+
+// A step is what a commit does next: the part of the log that is made at once, and what it starts from.
+type step struct {
+	run      func(*request, *storeContext, *step) error
+	base     *Record // as in state, as the next five
+	token    Token
+	sealed   bool
+	revoked  *Record
+	settings settings
+	doubt    *attempt
+	log      []change
+	n        int     // how many changes of the state's log are made by it
+	view     draft   // base with the log made on it
+	next     *Record // to be stored
+}
+
+// draft returns the session that the step's log is made on.
+func (s *step) draft(c *Config, base *Record) draft { return newDraft(c, base, s.settings) }
+
+// newStep returns the step that makes the first n changes of the log. It is called with the session's lock held.
+func (q *request) newStep(n int) *step {
+	st := q.session.state
+	return &step{
+		base: st.base, token: st.token, sealed: st.sealed, revoked: st.revoked, settings: st.settings, doubt: st.doubt, log: slices.Clip(st.log[:n]), n: n,
+		view: st.view,
+	}
+}
+
+// nextStep decides what is to be done, or returns nil if nothing is. The goal is how many changes are made then, in all; it
+// is set by the first step of a commit.
+func (q *request) nextStep(goal *int) (*step, error) {
+	q.session.mu.Lock()
+	defer q.session.mu.Unlock()
+	st := q.session.state
+	if err := cmp.Or(q.failure, st.loadErr, st.encodeErr); err != nil {
+		return nil, err
+	}
+	first := *goal < 0
+	if first {
+		*goal = st.made + len(st.log)
+	}
+	destroyed := lastDestroy(st.log)
+	_, ends := q.manager.store.(Ender)
+	s := q.newStep(len(st.log))
+	switch {
+	case st.doubt != nil && (destroyed == 0 || !ends):
+		s.run = (*request).resolveDoubt
+	case st.made < *goal && destroyed > 0:
+		s = q.newStep(destroyed)
+		s.run = (*request).commitDestroy
+	case st.made < *goal:
+		return s, q.planChanges(s)
+	case q.touchDue():
+		s.run = (*request).commitTouch
+	default:
+		return nil, nil
+	}
+	return s, nil
+}
+
+// lastDestroy returns how many changes there are up to the last Destroy, zero if there is none.
+func lastDestroy(log []change) int {
+	for i := len(log); i > 0; i-- {
+		if _, ok := log[i-1].(destroy); ok {
+			return i
+		}
+	}
+	return 0
+}
+
+// planChanges decides what a log without a Destroy needs. It is called with the session's lock held.
+func (q *request) planChanges(s *step) error {
+	v := &s.view
+	switch {
+	case v.late != nil:
+		s.run = (*request).refuseChanges
+		return nil
+	case !v.exists(), v.begun && s.base == nil && v.empty():
+		s.run = (*request).dropChanges
+		return nil
+	case s.base != nil && v.record.ID == s.base.ID:
+		s.run = (*request).commitChanges
+	default:
+		s.run = (*request).commitNewID
+	}
+	old := s.base
+	if v.begun {
+		old = nil
+	}
+	s.next = v.next(old, q.manager.config.Clock())
+	return q.manager.config.checkSize(s.next, old)
+}
+
+// refuseChanges meets what was set in a session that has ended.
+func (q *request) refuseChanges(_ *storeContext, s *step) error { return q.lose(s, s.base) }
+
+// dropChanges takes off the log what comes to nothing: there is no session, and none began.
+func (q *request) dropChanges(_ *storeContext, s *step) error { return q.rebase(s.base, s.token, s.n) }
+
+// lose notes that the session has ended elsewhere. What was only read, taken or removed is over with it. What was set is
+// lost, which is an error.
+func (q *request) lose(s *step, met *Record) error {
+	if met == nil || !met.Ended {
+		met = &Record{Ended: true, Realm: q.manager.config.Realm}
+		if s.base != nil {
+			met.ID, met.User = s.base.ID, s.base.User
+		}
+	}
+	if s.base != nil && !s.base.Ended {
+		q.noteEvent(EventRejected, s.base, ReasonEndedMeanwhile, nil)
+	}
+	if err := q.rebase(met, Token{}, s.n); err != nil {
+		return err
+	}
+	if slices.ContainsFunc(s.log, func(c change) bool { return !losesNothing(c) }) {
+		return fmt.Errorf("%w while the request was under way; what it set is not kept", ErrSessionEnded)
+	}
+	return nil
+}
+
+// rebase goes on from base, with n changes of the log made: those that were noted since are made on it again. Updates are
+// the application's code, and run without the lock.
+func (q *request) rebase(base *Record, token Token, n int) error {
+	h := q.w.Header()
+	c := &q.manager.config
+	q.session.mu.Lock()
+	defer q.session.mu.Unlock()
+	st := q.session.state
+	for _, made := range st.log[:n] {
+		switch made := made.(type) {
+		case setting:
+			st.settings = st.settings.with(made.settings)
+		case destroy:
+			st.settings = settings{}
+		}
+	}
+	st.begun = base != nil && (st.begun || st.view.begun)
+	st.log, st.made, st.doubt = st.log[n:], st.made+n, nil
+	st.setBase(base, token, c.Clock())
+	if base != nil {
+		st.revoked = nil
+	}
+	if base != nil && base.Ended {
+		q.forgetCookie(h)
+	}
+	return q.redraft(newDraft(c, base, st.settings))
+}
+
+// redraft makes the rest of the log on d, which is then what the request sees. It is called with the session's lock held,
+// and lets it go meanwhile.
+func (q *request) redraft(d draft) error {
+	st := q.session.state
+	for done, rounds := 0, 0; done < len(st.log); rounds++ {
+		if rounds > maxUpdateTries {
+			st.encodeErr = cmp.Or(st.encodeErr, errUpdateUsesSession)
+			return st.encodeErr
+		}
+		more := slices.Clip(st.log[done:])
+		done += len(more)
+		if err := q.replayUnlocked(&d, more); err != nil {
+			st.encodeErr = cmp.Or(st.encodeErr, err)
+			return err
+		}
+	}
+	st.view = d
+	return nil
+}
+
+// replayUnlocked replays a log without the session's lock, which is taken again even if the application panics.
+func (q *request) replayUnlocked(d *draft, log []change) error {
+	q.session.mu.Unlock()
+	defer q.session.mu.Lock()
+	return d.replay(log)
+}
+
+// save commits now, and asks the store whether the session stands if there was nothing to commit.
+func (q *request) save(ctx context.Context) error {
+	defer q.tellAll()
+	q.session.mu.Lock()
+	pending, finished := q.pending(), q.stage == finished
+	q.session.mu.Unlock()
+	if finished {
 		return ErrResponseStarted
 	}
-	return x.store(call, p, header)
+	if pending {
+		if err := q.commit(ctx); err != nil {
+			return err
+		}
+		if asked, err := q.asked(); asked {
+			return err
+		}
+	}
+	return q.ask(ctx)
 }
 
-// errOtherPlan means that something else has to be done: the session has ended now, or the request has changed it while
-// the lock was let go.
-var errOtherPlan = errors.New("session: something else has to be done")
+// asked reports whether a commit has found out if the session stands, with ErrSessionEnded if it does not. A touch that
+// failed has not.
+func (q *request) asked() (bool, error) {
+	q.session.mu.Lock()
+	defer q.session.mu.Unlock()
+	st := q.session.state
+	if st.view.late != nil {
+		return true, ErrSessionEnded
+	}
+	return !st.touchAt.IsZero(), nil
+}
 
-// endBase ends the session that Destroy was called for. The store follows it to the id that it may go on under.
-func (x *exchange) endBase(call *storeContext) error {
-	if err := x.deleteBase(call); err != nil {
+// ask finds out whether the session still stands, and goes on with what is stored.
+func (q *request) ask(ctx context.Context) error {
+	call := q.call(ctx)
+	defer call.Release()
+	if err := q.lockCommits(call); err != nil {
 		return err
 	}
-	x.event(EventDestroyed, "", nil)
-	x.session.state.base, x.session.state.token = nil, Token{}
-	return nil
-}
-
-// destroyed removes the cookie of a session that has ended, unless it is too late: then Destroy said so.
-func (x *exchange) destroyed(header bool) {
-	x.session.state.pending = pending{}
-	if !header {
-		return
-	}
-	if x.present || x.cookie != "" {
-		x.removeCookie()
-	}
-	x.clearSiteData(x.response.w.Header())
-}
-
-// clearSiteData asks the browser to forget what it knows of this site, at a Destroy.
-func (x *exchange) clearSiteData(h http.Header) {
-	if x.manager.config.ClearSiteData {
-		h.Set("Clear-Site-Data", `"cache", "cookies", "storage"`)
-	}
-}
-
-const opDelete = "delete"
-
-func (x *exchange) deleteBase(call *storeContext) error {
-	base := x.session.state.base
-	if err := x.manager.store.Delete(call, base.ID, base.lastDeadline()); err != nil {
-		return x.storeError(opDelete, base.ID, err)
-	}
-	return nil
-}
-
-// settle finds out about what the store may have done at an earlier commit: sent again as it was, it is done once.
-func (x *exchange) settle(call *storeContext, header bool) error {
-	p := *x.session.state.unsure
-	token, err := x.manager.store.Save(call, p.token, p.change)
-	var conflict *ConflictError
+	defer q.unlockCommits()
+	q.session.mu.Lock()
+	s := q.newStep(0)
+	q.session.mu.Unlock()
 	switch {
-	case err == nil:
-		return x.stored(p, token, header)
-	case errors.Is(err, ErrNotFound), errors.As(err, &conflict):
-		x.session.state.unsure = nil // it was not done, and the commit will find out what that means
+	case s.base == nil || s.doubt != nil: // another commit's, which says so
 		return nil
+	case s.base.Ended:
+		return ErrSessionEnded
 	}
-	return x.commitError(err)
-}
-
-// store saves the session, and sends its cookie if that is new.
-func (x *exchange) store(call *storeContext, p plan, header bool) error {
-	st := x.session.state
-	token, err := x.attempt(call, &p)
-	switch {
-	case err == nil:
-		return x.stored(p, token, header)
-	case p.step == touch:
-		return x.touchFailed(err)
-	case errors.Is(err, ErrNotFound):
-		x.event(EventRejected, "ended meanwhile", nil)
-		st.over()
-		if p.sets {
-			return fmt.Errorf("%w while the request was under way; what it set is not kept", ErrSessionEnded)
-		}
-		return nil
-	}
-	err = x.commitError(err)
-	var failed *StoreError
-	if errors.As(err, &failed) {
-		st.tried(p)
+	standing, err := q.reload(call, s)
+	if err == nil && !standing {
+		err = ErrSessionEnded
 	}
 	return err
 }
 
-// stored takes over what the store has done.
-func (x *exchange) stored(p plan, token Token, header bool) error {
-	st := x.session.state
-	moved := token.Value() != st.token.Value()
-	if moved && !header && p.step != touch {
-		return ErrResponseStarted
-	}
-	value := token.cookieValue()
-	if moved {
-		if err := x.manager.config.cookieValueFault(value); err != nil {
-			return err
-		}
-	}
-	x.told(p)
-	if st.destroy && header {
-		x.clearSiteData(x.response.w.Header())
-	}
-	st.done(p, token)
-	if header && (moved || p.cookie) {
-		x.sendCookie(value)
-	}
-	return nil
-}
-
-// attempt saves, and puts the changes on the newer record as long as another request's change is in the way of an
-// Update. All Updates of one session in this process wait for each other: without the queue, retries starve.
-func (x *exchange) attempt(call *storeContext, p *plan) (Token, error) {
-	st := x.session.state
-	if len(p.change.Expect) > 0 {
-		release, err := x.manager.queue.wait(call, st.base.ID)
-		if err != nil {
-			return Token{}, err
-		}
-		defer release()
-	}
-	for {
-		saved, err := x.manager.store.Save(call, p.token, p.change)
-		if err == nil {
-			return saved, nil
-		}
-		var conflict *ConflictError
-		if !errors.As(err, &conflict) || conflict.Current == nil {
-			return saved, err
-		}
-		x.event(EventConflict, "update", nil)
-		if err := x.rebase(conflict.Current); err != nil {
-			return Token{}, fmt.Errorf("%w: %w", errUpdate, err)
-		}
-		if call.Err() != nil {
-			return Token{}, errors.Join(err, call.Err())
-		}
-		next := st.plan()
-		if next.step != p.step || next.cookie != p.cookie {
-			return Token{}, errOtherPlan
-		}
-		*p = next
-	}
-}
-
-// errUpdate is the application's fault, and no failure of the store.
-var errUpdate = errors.New("session: an Update could not be made again on a newer value")
-
-// rebase runs the Updates again. They are the application's code, so the lock is let go meanwhile.
-func (x *exchange) rebase(current *Record) error {
-	s := &x.session
-	for {
-		version, edits := s.state.version, maps.Clone(s.state.edits) // others may set values meanwhile
-		remade, err := x.unlocked(func() (map[string]edit, error) { return remake(edits, current) })
-		if err != nil {
-			return err
-		}
-		if s.state.version == version {
-			s.state.rebase(current, remade)
-			return nil
-		}
-	}
-}
-
-// unlocked runs the application's code without the session's lock, which is taken again even if that panics.
-func (x *exchange) unlocked(f func() (map[string]edit, error)) (map[string]edit, error) {
-	x.session.mu.Unlock()
-	defer x.session.mu.Lock()
-	return f()
-}
-
-// touchFailed: the request itself lost nothing, so it is answered; that the session may end early is told.
-func (x *exchange) touchFailed(err error) error {
-	if !errors.Is(err, ErrNotFound) {
-		_ = x.commitError(err)
-		x.session.state.spent = true
-		return nil
-	}
-	x.event(EventRejected, "ended meanwhile", nil)
-	x.session.state.over()
-	return nil
-}
-
-func (x *exchange) commitError(err error) error {
-	for _, as := range []error{ErrCookieTooLarge, errors.ErrUnsupported, errUpdate, errOtherPlan} {
-		if errors.Is(err, as) {
-			return err
-		}
-	}
-	id := ""
-	if base := x.session.state.base; base != nil {
-		id = base.ID
-	}
-	return x.storeError("save", id, err)
-}
-
-func (x *exchange) storeError(op, id string, err error) error {
-	failed := &StoreError{Op: op, Err: err}
-	user := ""
-	if base := x.session.state.base; base != nil {
-		user = base.User
-	}
-	x.eventFor(EventStoreError, id, user, op, failed)
-	x.log(slog.LevelError, "session: the store failed", failed, "session", id)
-	return failed
-}
-
-// told notes the event of a successful commit.
-func (x *exchange) told(p plan) {
-	r := p.change.Record
+// reload asks the store, past all caches, for the session, and goes on with what is stored. It reports whether the session
+// still stands.
+func (q *request) reload(call *storeContext, s *step) (standing bool, err error) {
+	call.pastCache = true
+	defer func() { call.pastCache = false }()
+	record, err := q.manager.store.Load(call, s.token)
 	switch {
-	case p.step != create:
-	case p.change.Fresh && r.User != "":
-		x.eventFor(EventLoggedIn, r.ID, r.User, "", nil)
-	case p.change.Base != nil && !p.change.Fresh:
-		x.eventFor(EventRegenerated, r.ID, r.User, "", nil)
-	default:
-		x.eventFor(EventCreated, r.ID, r.User, "", nil)
+	case err != nil && !errors.Is(err, ErrNotFound):
+		return false, q.storeError(OpLoad, s.base, err)
+	case err != nil:
+		return false, q.lose(s, nil)
 	}
+	if s.sealed && s.base.LastUsedAt.After(record.LastUsedAt) { // noted in this request, and not in the cookie that it came with
+		noted := *record
+		noted.LastUsedAt = s.base.LastUsedAt
+		record = &noted
+	}
+	if record.condition(q.manager.config.Clock()) != live {
+		return false, q.lose(s, record)
+	}
+	return true, q.rebase(record, s.token, 0)
 }
 
-func (x *exchange) setCookie(line string) {
-	x.cookie = line
-	setCookie(x.response.w.Header(), x.manager.config.Name, line)
-}
-
-// removeCookie has the browser drop the cookie.
-func (x *exchange) removeCookie() {
-	x.setCookie(x.manager.config.cookie("", time.Time{}, time.Time{}).String())
-}
-
-// sendCookie puts the session's cookie into the header.
-func (x *exchange) sendCookie(value string) {
-	base, c := x.session.state.base, &x.manager.config
-	if base.Persistent {
-		x.setCookie(c.cookie(value, x.session.now(), base.Deadline).String())
-	} else {
-		x.setCookie(c.Name + "=" + value + x.manager.attributes)
+// reloadIfOver asks the store once more where the session's limits have passed since it was loaded: another request may have
+// used it, or lengthened it. The step is planned again if it stands.
+func (q *request) reloadIfOver(call *storeContext, s *step) (again bool, err error) {
+	if s.base.condition(q.manager.config.Clock()) == live {
+		return false, nil
 	}
-	if c.Secure == On && insecure(x.request) {
-		x.manager.warnInsecure(x.context.Context, x.request.Host)
-	}
-}
-
-// insecure tells whether the browser will drop a Secure cookie: the request came over plain HTTP, as far as one can
-// know behind a proxy.
-func insecure(r *http.Request) bool {
-	if r.TLS != nil || r.Header.Get("X-Forwarded-Proto") != "" || r.Header.Get("Forwarded") != "" {
-		return false
-	}
-	host := r.Host
-	if h, _, err := net.SplitHostPort(host); err == nil {
-		host = h
-	}
-	ip := net.ParseIP(strings.Trim(host, "[]"))
-	return host != "localhost" && !strings.HasSuffix(host, ".localhost") && (ip == nil || !ip.IsLoopback())
+	_, err = q.reload(call, s)
+	return true, err
 }

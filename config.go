@@ -3,6 +3,7 @@ package session
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -10,6 +11,7 @@ import (
 	"reflect"
 	"strings"
 	"time"
+	"unicode/utf8"
 )
 
 // Config is the configuration of a Manager. Its zero value is safe: a cookie for this host only, sent over HTTPS (and
@@ -17,8 +19,14 @@ import (
 // at most a day and an hour of idleness.
 type Config struct {
 	// Name is the cookie's name. The default is "__Host-session"; "__Secure-session" with a Domain or another Path; and
-	// "session" with Secure: Off, since browsers hold the prefixes to their promise (RFC 6265bis, section 4.1.3).
+	// "session" with Secure: Off, since browsers hold the prefixes to their promise (RFC 6265bis, section 4.1.3). Change it
+	// whenever Domain, Path or Partitioned change: a browser keeps the cookie with the old attributes beside the new one.
 	Name string
+
+	// Realm keeps apart what shares a store or a secret: tokens, seals, users' lists and revocations of different realms
+	// never meet. Set it wherever a store or a secret is shared by several services. The default is the cookie's name.
+	// Managers with one realm have all of it in common. It has at most 256 bytes.
+	Realm string
 
 	// Domain makes the cookie go to a domain and all hosts below it. The default is this host only.
 	Domain string
@@ -52,23 +60,31 @@ type Config struct {
 	// which is what browsers keep a cookie for.
 	Lifetime time.Duration
 
+	// MaxSize is the most bytes that a session may take in its binary form (Record.MarshalBinary), flashes included and
+	// its latest revisions left out. A
+	// change that would not fit fails the commit with ErrTooLarge. A session that is larger already can be read, made
+	// smaller and ended. The default is 64 KiB. Beside it, a note has at most 256 bytes and a user's name 1 KiB.
+	MaxSize int
+
 	// StoreTimeout bounds each load and each commit; Manager.Sessions, Revoke and RevokeUser get ten times as long. The
-	// default is a second.
+	// default is a second, and the most is 30 seconds: a write in doubt must be settled within a tombstone's life.
 	StoreTimeout time.Duration
 
-	// MaxPerUser is the number of sessions a user may have at once; at a login over it the oldest go. The default is
-	// no limit. It needs a store that can list (UserStore), which CookieStore can't.
+	// MaxPerUser is the number of sessions a user may have at once; after a login over it the oldest end, at most 100 at
+	// each login. If that fails the login stands, an event tells, and the next login ends more. The default is no limit.
+	// It needs a store that can list (UserStore), which CookieStore can't.
 	MaxPerUser int
 
 	// Revalidate is called after each load that found a session, with that session, to ask the application whether it
 	// still stands: whether the user exists, or the password is the one it was. An error that wraps ErrSessionEnded
 	// ends the session for good, and the request goes on without; any other is a failed load and ends nothing. It may
-	// change the session. Its context ends after StoreTimeout, in addition to the load's own: it should heed that. The
-	// default is no such check.
+	// change the session, and its changes come first in the request's; Login, RenameUser, Destroy and Save return an
+	// error in it. Its context ends after StoreTimeout, in addition to the load's own: it should heed that. The default
+	// is no such check.
 	Revalidate func(context.Context, *Session) error
 
-	// ClearSiteData sends Clear-Site-Data for cache, cookies and storage with the response to a Destroy. The
-	// default is off.
+	// ClearSiteData sends Clear-Site-Data for cache, cookies and storage with the response to a Destroy; without cookies
+	// where another session begins in the same response, whose cookie the browser would drop. The default is off.
 	ClearSiteData bool
 
 	// ErrorHandler answers a request whose session could not be loaded or saved; what the handler wrote is dropped, and
@@ -98,17 +114,67 @@ const (
 	Off
 )
 
+// String returns "on" or "off".
+func (s Switch) String() string {
+	switch s {
+	case On:
+		return "on"
+	case Off:
+		return "off"
+	}
+	return fmt.Sprintf("Switch(%d)", uint8(s))
+}
+
+// MarshalText returns "on" or "off".
+func (s Switch) MarshalText() ([]byte, error) {
+	if s > Off {
+		return nil, fmt.Errorf("session: %v is neither On nor Off", s)
+	}
+	return []byte(s.String()), nil
+}
+
+// UnmarshalText reads "on", "off", "true" or "false".
+func (s *Switch) UnmarshalText(text []byte) error {
+	switch string(text) {
+	case "on", "true":
+		*s = On
+	case "off", "false":
+		*s = Off
+	default:
+		return fmt.Errorf("session: a switch is %q, and must be on, off, true or false", text)
+	}
+	return nil
+}
+
+// UnmarshalJSON reads the texts that UnmarshalText reads, and true and false without quotes. Null leaves the switch as it
+// is.
+func (s *Switch) UnmarshalJSON(raw []byte) error {
+	switch string(raw) {
+	case "null":
+		return nil
+	case "true", "false":
+		return s.UnmarshalText(raw)
+	}
+	var text string
+	if err := json.Unmarshal(raw, &text); err != nil {
+		return fmt.Errorf("session: a switch must be on, off, true or false: %w", err)
+	}
+	return s.UnmarshalText([]byte(text))
+}
+
 const (
 	defaultIdle         = time.Hour
 	defaultLifetime     = 24 * time.Hour
 	defaultStoreTimeout = time.Second
+	maxStoreTimeout     = doubtWindow // so that a creation in doubt is settled within half a tombstone's life
+	defaultMaxSize      = 64 << 10
+	maxNote             = 256                  // bytes
+	maxUser             = 1 << 10              // bytes
+	maxRealm            = 256                  // bytes
 	maxLifetime         = 400 * 24 * time.Hour // what browsers cap a cookie's lifetime at (RFC 6265bis, section 5.5)
 	maxCookie           = 4096                 // bytes of name and value that browsers accept (RFC 6265bis, section 5.6)
 	maxAttribute        = 1024                 // bytes of an attribute's value that browsers accept (likewise)
 )
-
-// now returns the time by the Manager's clock, to the precision that stores keep.
-func (c *Config) now() time.Time { return c.Clock().Truncate(time.Microsecond) }
 
 // withDefaults returns c with its zero values filled in, and an error that names every fault.
 func (c Config) withDefaults(store Store) (Config, error) {
@@ -119,6 +185,8 @@ func (c Config) withDefaults(store Store) (Config, error) {
 	if c.Name == "" {
 		c.Name = c.defaultName()
 	}
+	c.Realm = cmp.Or(c.Realm, c.Name)
+	c.MaxSize = cmp.Or(c.MaxSize, defaultMaxSize)
 	if c.SameSite == 0 || c.SameSite == http.SameSiteDefaultMode {
 		c.SameSite = http.SameSiteLaxMode
 	}
@@ -126,14 +194,20 @@ func (c Config) withDefaults(store Store) (Config, error) {
 	c.Lifetime = cmp.Or(c.Lifetime, defaultLifetime)
 	c.IdleTimeout = idleOrDefault(c.IdleTimeout, c.Lifetime)
 	c.StoreTimeout = cmp.Or(c.StoreTimeout, defaultStoreTimeout)
-	if c.Clock == nil {
-		c.Clock = time.Now
-	}
+	c.Clock = inMicroseconds(c.Clock)
 	faults = append(faults, c.cookieFaults()...)
 	if len(faults) > 0 {
 		return c, errors.New("session: invalid configuration: " + strings.Join(faults, "; "))
 	}
 	return c, nil
+}
+
+// inMicroseconds returns clock, or time.Now, to the precision that stores keep.
+func inMicroseconds(clock func() time.Time) func() time.Time {
+	if clock == nil {
+		clock = time.Now
+	}
+	return func() time.Time { return clock().Truncate(time.Microsecond) }
 }
 
 // idleOrDefault resolves an idle timeout as Config and SetLifetime take it: zero for the default, negative for none,
@@ -175,7 +249,10 @@ func (c Config) faults(store Store) (faults []string) {
 	if fault := lifetimeFault(c.IdleTimeout, c.Lifetime, defaultLifetime); fault != "" {
 		faults = append(faults, fault)
 	}
+	add(c.MaxSize < 0, "MaxSize is negative")
 	add(c.StoreTimeout < 0, "StoreTimeout is negative")
+	add(c.StoreTimeout > maxStoreTimeout, "StoreTimeout is over 30 seconds, the time within which a write whose answer was lost has to be settled")
+	add(len(c.Realm) > maxRealm || !utf8.ValidString(c.Realm), "Realm is longer than 256 bytes, or not valid UTF-8")
 	add(c.MaxPerUser < 0, "MaxPerUser is negative")
 	add(c.MaxPerUser > 0 && !lists, "MaxPerUser needs a store that can list a user's sessions (UserStore)")
 	return faults

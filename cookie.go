@@ -2,6 +2,8 @@ package session
 
 import (
 	"errors"
+	"log/slog"
+	"net"
 	"net/http"
 	"net/textproto"
 	"strings"
@@ -12,10 +14,10 @@ import (
 // other paths or by other hosts of the domain, and their order must not be relied on (RFC 6265bis, section 4.2.2).
 const maxCandidates = 4
 
-// cookieTokens adds to tokens, up to its capacity, those that the request's cookies of this name could be, and tells how
-// many there were and how many were malformed. Names are compared exactly and values are taken as they stand: no
-// decoding, no trimming of quotes.
-func cookieTokens(tokens []Token, h http.Header, name string) (found []Token, present, malformed int) {
+// cookieTokens adds to tokens, up to its capacity, those of the realm that the request's cookies of this name could be, and
+// returns how many cookies there were and how many were malformed. Names are compared exactly and values are taken as they
+// stand: no decoding, no trimming of quotes.
+func cookieTokens(tokens []Token, h http.Header, name, realm string) (found []Token, present, malformed int) {
 	for _, line := range h["Cookie"] {
 		for part := range strings.SplitSeq(line, ";") {
 			value, ok := strings.CutPrefix(textproto.TrimString(part), name)
@@ -23,7 +25,7 @@ func cookieTokens(tokens []Token, h http.Header, name string) (found []Token, pr
 				continue
 			}
 			present++
-			token, ok := parseToken(name, value[1:])
+			token, ok := parseToken(realm, value[1:])
 			if !ok {
 				malformed++
 				continue
@@ -52,25 +54,26 @@ func (c *Config) cookie(value string, now, expires time.Time) *http.Cookie {
 	return cookie
 }
 
-// attributes returns what follows name and value in the line of a cookie that goes with the browser.
+// attributes returns what follows name and value in the line of a cookie that goes with the browser: most lines are made
+// from it.
 func (c *Config) attributes() string {
 	line, _ := strings.CutPrefix(c.cookie("value", time.Time{}, time.Time{}).String(), c.Name+"=value")
 	return line
 }
 
-// cookieValueFault tells what is wrong with a value that a store made.
+// cookieValueFault returns an error if a value that a store made can't be sent.
 func (c *Config) cookieValueFault(value string) error {
 	if len(c.Name)+len(value) > maxCookie {
 		return ErrCookieTooLarge
 	}
 	probe := http.Cookie{Name: c.Name, Value: value}
-	if probe.Valid() != nil {
+	if probe.Valid() != nil || strings.ContainsAny(value, " ,") { // for these two http.Cookie adds quotes
 		return errors.New("session: the store returned a token whose value can't stand in a cookie")
 	}
 	return nil
 }
 
-// setCookie puts the line of a cookie in the header in place of one of the same name, so that there is one per response
+// setCookie puts the line of a cookie into the header in place of those of the same name, so that there is one per response
 // (RFC 6265bis, section 4.1.1), and keeps caches from storing it.
 func setCookie(h http.Header, name, line string) {
 	dropCookie(h, name)
@@ -80,7 +83,7 @@ func setCookie(h http.Header, name, line string) {
 	}
 }
 
-// dropCookie removes a Set-Cookie of this name from the header, and tells whether there was one.
+// dropCookie removes the Set-Cookie lines of this name from the header, and reports whether there were any.
 func dropCookie(h http.Header, name string) bool {
 	lines := h["Set-Cookie"]
 	if len(lines) == 0 {
@@ -88,7 +91,7 @@ func dropCookie(h http.Header, name string) bool {
 	}
 	kept := lines[:0:0]
 	for _, line := range lines {
-		if rest, ok := strings.CutPrefix(line, name); !ok || !strings.HasPrefix(rest, "=") {
+		if own, _, ok := strings.Cut(line, "="); !ok || textproto.TrimString(own) != name { // browsers trim it as well
 			kept = append(kept, line)
 		}
 	}
@@ -102,7 +105,8 @@ func dropCookie(h http.Header, name string) bool {
 	return true
 }
 
-// varyByCookie tells caches that the response depends on the cookie. Where there is no such line yet, it takes room.
+// varyByCookie tells caches that the response depends on the cookie. Where there is no such line yet, room holds the new
+// one, so that it takes no memory.
 func varyByCookie(h http.Header, room *[1]string) {
 	switch lines := h["Vary"]; {
 	case len(lines) == 0:
@@ -113,7 +117,7 @@ func varyByCookie(h http.Header, room *[1]string) {
 	}
 }
 
-// hasToken looks for an element of a comma-separated header.
+// hasToken reports whether a comma-separated header has the element, whatever its case.
 func hasToken(lines []string, token string) bool {
 	for _, line := range lines {
 		for element := range strings.SplitSeq(line, ",") {
@@ -123,4 +127,114 @@ func hasToken(lines []string, token string) bool {
 		}
 	}
 	return false
+}
+
+// completeHeader sets what a response has that depends on the session, or may depend on it before its last byte. What an
+// earlier commit set, the handler may have overwritten since. It is called with the session's lock held.
+func (q *request) completeHeader(h http.Header) {
+	if q.session.state != nil || !q.returned {
+		varyByCookie(h, &q.vary)
+	}
+	if q.cookie != "" {
+		setCookie(h, q.manager.config.Name, q.cookie)
+	} else if dropCookie(h, q.manager.config.Name) {
+		q.addLine(slog.LevelWarn, "session: a Set-Cookie of the session's name was dropped, which came from the handler, or from a server "+
+			"behind it: it would sign the user out", errForeignCookie)
+	}
+	if q.destroyed && q.manager.config.ClearSiteData {
+		h.Set("Clear-Site-Data", q.siteData())
+	}
+}
+
+var errForeignCookie = errors.New("not the session's cookie")
+
+// siteData names what the browser is to forget of this site. Its cookies it is to keep where this response sets one.
+func (q *request) siteData() string {
+	if q.cookie != "" && q.cookie != q.manager.removal {
+		return `"cache", "storage"`
+	}
+	return `"cache", "cookies", "storage"`
+}
+
+func (q *request) putCookie(line string) {
+	h := q.w.Header()
+	q.session.mu.Lock()
+	defer q.session.mu.Unlock()
+	q.cookie = line
+	setCookie(h, q.manager.config.Name, line)
+}
+
+// forgetCookie takes the cookie of a session that has ended since out of the header: it would push the browser off the one
+// it was given in its place. It is called with the session's lock held.
+func (q *request) forgetCookie(h http.Header) {
+	if q.cookie != "" && q.stage == open {
+		dropCookie(h, q.manager.config.Name)
+	}
+	q.cookie = ""
+}
+
+// removeCookie has the browser drop the cookie of a session that has ended, unless it is too late: then Destroy said so.
+func (q *request) removeCookie() {
+	q.session.mu.Lock()
+	possible := q.stage == open
+	q.destroyed = q.destroyed || possible
+	needed := q.present || q.cookie != ""
+	q.session.mu.Unlock()
+	if possible && needed {
+		q.putCookie(q.manager.removal)
+	}
+}
+
+// sendCookie puts the session's cookie into the header.
+func (q *request) sendCookie(r *Record, value string) {
+	c := &q.manager.config
+	if r.Persistent {
+		q.putCookie(c.cookie(value, c.Clock(), r.Deadline).String())
+	} else {
+		q.putCookie(c.Name + "=" + value + q.manager.attributes)
+	}
+	if c.Secure == On && insecure(q.outer) {
+		q.session.mu.Lock()
+		defer q.session.mu.Unlock()
+		q.untold = append(q.untold, func() { q.manager.warnInsecure(q.context.Context, q.outer.Host) })
+	}
+}
+
+// checkCookie returns an error if the token can't be sent.
+func (q *request) checkCookie(token Token) error {
+	return q.manager.config.cookieValueFault(token.cookieValue())
+}
+
+// cookieUnsent reports whether a cookie is still to be sent, or will be.
+func (q *request) cookieUnsent() bool {
+	q.session.mu.Lock()
+	defer q.session.mu.Unlock()
+	st := q.session.state
+	switch {
+	case q.cookie != "":
+		return true
+	case st == nil || st.encodeErr != nil:
+		return false
+	case lastDestroy(st.log) > 0:
+		return true
+	}
+	id := st.view.id()
+	if st.base == nil || st.base.Ended {
+		return id != ""
+	}
+	return id != st.base.ID || changesCookie(&step{base: st.base, log: st.log})
+}
+
+// insecure reports whether the browser will drop a Secure cookie: the request came over plain HTTP, as far as one can
+// know behind a proxy.
+func insecure(r *http.Request) bool {
+	if r.TLS != nil || r.Header.Get("X-Forwarded-Proto") != "" || r.Header.Get("Forwarded") != "" {
+		return false
+	}
+	host := r.Host
+	if h, _, err := net.SplitHostPort(host); err == nil {
+		host = h
+	}
+	ip := net.ParseIP(strings.Trim(host, "[]"))
+	return host != "localhost" && !strings.HasSuffix(host, ".localhost") && (ip == nil || !ip.IsLoopback())
 }

@@ -1,238 +1,394 @@
 package session
 
 import (
+	"cmp"
 	"context"
 	"crypto/hkdf"
+	"crypto/rand"
 	"crypto/sha256"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/gorilla/securecookie"
+
+	"github.com/doorman-go/session/internal/xaes"
 )
 
-// CookieStore keeps the session in the cookie itself, so that the server keeps nothing. What that means: the last
-// response wins where two requests change the session at once, there is room for about 2.2 KB of values, sessions can't
-// be listed, and without a RevocationList a copied cookie works until its deadline, logout or not.
+// CookieStore keeps the session in the cookie itself, so that the server keeps nothing. What it can't hold:
+//
+//   - Of several requests that change a session at once, the last response wins, and what the others changed is lost.
+//   - An older copy of a live session's cookie is accepted after a newer one was sent, and what it holds with it: counters
+//     go back, and what was deleted is there again. Keep counters and step-up flags in a server store.
+//   - Without WithRevocations a session can't be ended. A copied cookie works until its deadline, also after Destroy, Login
+//     and Regenerate, a late response can put it back, and Revoke and RevokeUser return errors.ErrUnsupported. With it, a
+//     session that has ended is refused when it is loaded and again when it is saved, and of several Regenerates of one
+//     session one goes on.
+//   - Sessions can't be listed: Manager.Sessions returns errors.ErrUnsupported, and New refuses Config.MaxPerUser.
+//     RevokeUser can't count, and Revoke can't know whether there is such a session.
+//   - There is room for about 2.9 KB of values.
+//
+// What is sealed is bound to Config.Realm. The cookie's name is bound no other way.
 type CookieStore struct {
-	codecs      []*securecookie.SecureCookie // the first seals, all open
-	revocations RevocationList               // nil: none
+	keys  *realmCodecs
+	ended Store // nil: nothing is kept of what has ended
+	fault error // of what WithRevocations was given
 }
 
-var _ Revoker = (*CookieStore)(nil)
+var _ UserEnder = (*CookieStore)(nil)
 
-// errBadSeal is how Load refuses what none of the secrets opens.
-var errBadSeal = fmt.Errorf("%w: no secret opens the cookie", ErrNotFound)
-
-// NewCookieStore returns a store whose cookies are signed and encrypted (AES-256 in counter mode, then HMAC-SHA-256, by
-// securecookie). Secrets are 32 bytes or more, the newest first: the first seals and all open, and a cookie that an
-// older one opened is sealed again with the first. The error wraps ErrWeakSecret.
+// NewCookieStore returns a store whose cookies are encrypted and authenticated (XAES-256-GCM). Secrets are 32 bytes or
+// more, the newest first: the first seals and all open, and a cookie that an older one opened is sealed again with the
+// first. To change a secret on several servers, add the new one behind the old one everywhere, then put it first
+// everywhere, then drop the old one when its sessions have ended.
+//
+// Services that share a secret, or a list of what has ended, accept each other's cookies unless Config.Realm tells them
+// apart: set it in each.
+//
+// Each secret opens cookies on its own: there is no pair of a hash key and a block key, as gorilla's NewCookieStore takes
+// it, and what looks like one is refused. The error wraps ErrWeakSecret.
 func NewCookieStore(secrets ...[]byte) (*CookieStore, error) {
-	return newCookieStore("session sealed v1", true, secrets)
+	return newCookieStore(secrets, newSealingCodec)
 }
 
-// NewSignedCookieStore returns a store whose cookies the client can read, and not forge. See NewCookieStore.
+// NewSignedCookieStore returns a store whose cookies the client can read, and not forge (HMAC-SHA-256, by securecookie).
+// See NewCookieStore.
 func NewSignedCookieStore(secrets ...[]byte) (*CookieStore, error) {
-	return newCookieStore("session signed v1", false, secrets)
+	return newCookieStore(secrets, newSigningCodec)
 }
 
-func newCookieStore(purpose string, encrypt bool, secrets [][]byte) (*CookieStore, error) {
+func newCookieStore(secrets [][]byte, newCodec newCodecFunc) (*CookieStore, error) {
 	if err := checkSecrets(secrets); err != nil {
 		return nil, err
 	}
-	c := &CookieStore{}
-	for _, secret := range secrets {
-		hashKey, err := deriveKey(secret, purpose+" hash")
-		if err != nil {
-			return nil, err
-		}
-		var blockKey []byte
-		if encrypt {
-			if blockKey, err = deriveKey(secret, purpose+" block"); err != nil {
-				return nil, err
-			}
-		}
-		codec := securecookie.New(hashKey, blockKey).SetSerializer(securecookie.NopEncoder{})
-		codec.MaxAge(0).MaxLength(0) // the deadlines are inside, and the size is checked with the cookie's name
-		c.codecs = append(c.codecs, codec)
+	kept := make([][]byte, len(secrets))
+	for i, secret := range secrets {
+		kept[i] = append([]byte(nil), secret...)
 	}
-	return c, nil
+	return &CookieStore{keys: &realmCodecs{secrets: kept, newCodec: newCodec}}, nil
 }
 
-// deriveKey makes a key for one purpose out of a secret (HKDF-SHA-256, RFC 5869), so that none is used for two things.
-func deriveKey(secret []byte, purpose string) ([]byte, error) {
-	return hkdf.Key(sha256.New, secret, nil, purpose, 32)
+// WithRevocations returns a store like c that keeps in ended, which may be any server store, what has ended: Destroy,
+// Regenerate, Login, Revoke and RevokeUser then hold for cookies too. Servers that share the secrets must share ended. If
+// it can't be reached, loads and commits fail. New refuses nil and a CookieStore.
+//
+// What has ended is kept until the latest deadline that the ending request's cookie knows of. Where another request has
+// lengthened the session since, by SetLifetime, its longer cookie opens again after the shorter deadline: lengthen at a
+// Login, which gives the session a new ID.
+func (c *CookieStore) WithRevocations(ended Store) *CookieStore {
+	next := &CookieStore{keys: c.keys, ended: ended}
+	if _, inCookie := ended.(*CookieStore); inCookie || isNil(ended) {
+		next.ended, next.fault = nil, errors.New("session: WithRevocations needs a server store, which can keep what has ended")
+	}
+	return next
 }
 
-// WithRevocations returns a store like c that asks list whether a session has ended, when it is loaded and again when it
-// is saved: Destroy, Regenerate, Login, Revoke and RevokeUser then hold for sealed cookies too. An id stays on the list
-// until the latest deadline that this request knows of: where SetLifetime lengthens a session while it is logged out, the
-// longer cookie opens again after the shorter deadline, so lengthen with a Login. If the list's reply to a new id is lost,
-// a Save that is tried again may find the session ended.
-func (c *CookieStore) WithRevocations(list RevocationList) *CookieStore {
-	return &CookieStore{codecs: c.codecs, revocations: list}
+// Check returns an error if WithRevocations was given what can't keep anything. The Manager's New calls it.
+func (c *CookieStore) Check() error { return c.fault }
+
+// sealedVersion is the Record.Version of what was opened: what the seal holds beside the record.
+type sealedVersion struct {
+	until time.Time // the latest deadline that was ever sealed for this ID; SetLifetime may have brought it forward since
 }
 
 // Load implements Store.
 func (c *CookieStore) Load(ctx context.Context, token Token) (*Record, error) {
-	if err := ctx.Err(); err != nil {
+	if err := errors.Join(c.fault, ctx.Err()); err != nil {
 		return nil, err
 	}
-	r, err := c.unseal(token)
+	if token.Value() == "" {
+		return c.loadTombstone(ctx, token)
+	}
+	r, err := c.open(token)
 	if err != nil {
 		return nil, err
 	}
-	if _, err := c.check(ctx, r, Now(ctx)); err != nil {
+	if c.ended == nil || !Now(ctx).Before(r.KeepUntil()) {
+		return r, nil
+	}
+	known, err := c.loadEndings(ctx, r)
+	if err != nil {
 		return nil, err
+	}
+	ended, err := known.endOf(r)
+	if ended != nil || err != nil {
+		return ended, err
 	}
 	return r, nil
 }
 
-// Save implements Store.
-func (c *CookieStore) Save(ctx context.Context, token Token, change *Change) (Token, error) {
-	now := Now(ctx)
-	if err := ctx.Err(); err != nil {
+// Swap implements Store. Without WithRevocations there is nothing to compare with, and a tombstone does nothing.
+func (c *CookieStore) Swap(ctx context.Context, token Token, swaps ...Swap) (Token, error) {
+	if err := errors.Join(c.fault, ctx.Err()); err != nil {
 		return Token{}, err
 	}
-	r, revokedAt, err := c.resolve(ctx, change, now)
+	if c.ended == nil || len(swaps) == 0 {
+		return c.sealLast(token, swaps, Now(ctx))
+	}
+	ctx = context.WithValue(ctx, pastCacheKey{}, true)
+	known, err := c.checkSwaps(ctx, swaps)
 	if err != nil {
 		return Token{}, err
 	}
-	r.latest = time.Time{}
-	if change.Create {
-		r.Issued = laterThan(revokedAt, r.Issued)
-		*change.Record = *r // what a further commit of the same request starts from
-	} else if change.Base != nil {
-		r.latest = change.Base.lastDeadline()
-	}
-	sealed, err := c.seal(token.cookie, r)
+	next, err := c.sealLast(token, swaps, Now(ctx)) // what does not fit ends nothing
 	if err != nil {
 		return Token{}, err
 	}
-	if change.Replaces() != "" {
-		err = c.Delete(ctx, change.Base.ID, change.Base.lastDeadline())
+	if err := c.putTombstones(ctx, token, swaps, known); err != nil {
+		return Token{}, err
 	}
-	return Token{id: r.ID, cookie: token.cookie, value: &sealed}, err
-}
-
-// resolve returns the record to seal, and when its user's sessions were last revoked: the whole session as the request
-// sees it, if the one that it starts from stands. A login goes on without.
-func (c *CookieStore) resolve(ctx context.Context, change *Change, now time.Time) (r *Record, revokedAt time.Time, err error) {
-	r = change.Record
-	if change.Base != nil {
-		revokedAt, err = c.check(ctx, change.Base, now)
-		switch {
-		case err == nil && !change.Fresh:
-			return r, revokedAt, nil // and is not asked again: a revocation that comes now means the new id too
-		case err == nil:
-		case change.Fresh && errors.Is(err, ErrNotFound):
-			if r, err = change.Apply(nil, nil, now); err != nil {
-				return nil, time.Time{}, err
-			}
-		default:
-			return nil, time.Time{}, err
+	if beginsAfterEnd(swaps) {
+		// Who ended the old session meanwhile, or followed its tombstone to the new one, is found by this second look; and
+		// whoever comes after it finds the tombstone.
+		if _, err := c.checkSwaps(ctx, swaps); err != nil {
+			return Token{}, err
 		}
 	}
-	if revokedAt, err = c.check(ctx, r, now); errors.Is(err, ErrNotFound) {
-		err = nil // what begins has not ended
-	}
-	return r, revokedAt, err
+	return next, nil
 }
 
-// laterThan returns the time at which a session is issued: later than its user's sessions were last revoked, by whatever
-// clock.
-func laterThan(revokedAt, issued time.Time) time.Time {
-	if issued.After(revokedAt) {
-		return issued
+// beginsAfterEnd reports whether one session ends and another begins.
+func beginsAfterEnd(swaps []Swap) bool {
+	var ends, begins bool
+	for _, s := range swaps {
+		ends = ends || s.New.Ended
+		begins = begins || !s.New.Ended
 	}
-	return revokedAt.Add(time.Microsecond)
+	return ends && begins
 }
 
-// Delete implements Store. Without a RevocationList there is nothing it can do: a copy of the cookie stays good.
-func (c *CookieStore) Delete(ctx context.Context, id string, until time.Time) error {
-	if c.revocations == nil {
-		return nil
+// sealLast seals the live records, and returns the token of the last; the one given if there is none.
+func (c *CookieStore) sealLast(token Token, swaps []Swap, now time.Time) (Token, error) {
+	next := token
+	for _, s := range swaps {
+		if s.New.Ended {
+			continue
+		}
+		if s.New.Realm != token.Realm() {
+			return Token{}, fmt.Errorf("session: a session of the realm %q can't be sealed for %q", s.New.Realm, token.Realm())
+		}
+		until := s.New.Deadline
+		if s.Old != nil {
+			until = c.sealedUntil(token, s, now)
+		}
+		value, err := c.seal(s.New, until, cmp.Or(token.room, maxCookie))
+		if err != nil {
+			return Token{}, err
+		}
+		next = NewToken(s.New.ID, value).WithRealm(token.Realm())
 	}
-	return c.revocations.EndSession(ctx, "", id, until)
+	return next, nil
 }
 
-var errNoRevocations = fmt.Errorf("session: a CookieStore can't revoke without a RevocationList: %w", errors.ErrUnsupported)
-
-// EndUserSession implements Revoker. It can't know whether there is such a session, and returns nil if not; but what
-// can't be a handle, it does not put on the list.
-func (c *CookieStore) EndUserSession(ctx context.Context, user, id string) error {
-	if c.revocations == nil {
-		return errNoRevocations
+// sealedUntil returns the latest deadline that may have been sealed before for the ID of s. What this request saved itself
+// has a revision, and no Version or an earlier one: the token of that save tells.
+func (c *CookieStore) sealedUntil(token Token, s Swap, now time.Time) time.Time {
+	unknown := now.Add(maxLifetime)
+	if s.Old == nil {
+		return unknown
 	}
-	if raw, err := base64url.DecodeString(id); err != nil || len(raw) != idSize {
-		return ErrNotFound
+	if version, ok := s.Old.Version.(sealedVersion); ok && s.Old.Revision == "" {
+		return version.until
 	}
-	return c.revocations.EndSession(ctx, user, id, Now(ctx).Add(maxLifetime))
+	r, err := c.open(token)
+	if err != nil || r.ID != s.Old.ID {
+		return unknown
+	}
+	return r.Version.(sealedVersion).until
 }
 
-// EndUserSessions implements Revoker. It can't know how many sessions there are, and returns zero.
-func (c *CookieStore) EndUserSessions(ctx context.Context, user string, except []string) (int, error) {
-	if c.revocations == nil {
-		return 0, errNoRevocations
+// seal returns the cookie's value for r. In front of the record stands by how many microseconds until is later than its
+// deadline, zero if it is not. A sealed record has no revisions: nobody else can be asked whether it was made.
+func (c *CookieStore) seal(r *Record, until time.Time, room int) (string, error) {
+	codec, err := c.keys.of(r.Realm)
+	if err != nil {
+		return "", err
 	}
-	now := Now(ctx)
-	return 0, c.revocations.EndUser(ctx, user, now, except, now.Add(maxLifetime))
-}
-
-// check tells whether a session stands, which the list is asked about, and returns when its user's sessions were last
-// revoked.
-func (c *CookieStore) check(ctx context.Context, r *Record, now time.Time) (userRevokedAt time.Time, err error) {
-	if err := r.Live(now); err != nil || c.revocations == nil {
-		return time.Time{}, err
-	}
-	status, err := c.revocations.Status(ctx, r.User, r.ID, r.Issued)
-	switch {
-	case err != nil:
-		return time.Time{}, err
-	case status.EndedAt.IsZero():
-		return status.UserRevokedAt, nil
-	case now.Sub(status.EndedAt) < tombstoneAge:
-		return status.UserRevokedAt, errEnded
-	}
-	return status.UserRevokedAt, ErrNotFound
-}
-
-// seal returns the cookie's value for r.
-func (c *CookieStore) seal(cookie string, r *Record) (string, error) {
-	sealed, err := c.codecs[0].Encode(cookie, packRecord(r))
+	bare := *r
+	bare.Latest, bare.Revision = nil, ""
+	body, err := bare.MarshalBinary()
 	if err != nil {
 		return "", fmt.Errorf("session: sealing the cookie: %w", err)
 	}
-	if len(cookie)+len(sealed)+len(".1234") > maxCookie {
+	var front [binary.MaxVarintLen64]byte
+	n := binary.PutUvarint(front[:], uint64(max(0, until.UnixMicro()-r.Deadline.UnixMicro())))
+	value, err := codec.seal(front[:n], body)
+	if err != nil {
+		return "", fmt.Errorf("session: sealing the cookie: %w", err)
+	}
+	if len(value)+checksumSize > room {
 		return "", ErrCookieTooLarge
 	}
-	return sealed, nil
+	return value, nil
 }
 
-func (c *CookieStore) unseal(token Token) (*Record, error) {
-	value := token.Value()
-	if !canonical(value) {
+// open returns the record that token's value holds.
+func (c *CookieStore) open(token Token) (*Record, error) {
+	codec, err := c.keys.of(token.Realm())
+	if err != nil {
+		return nil, err
+	}
+	plain, stale, err := codec.open(token.Value())
+	if err != nil {
+		return nil, err
+	}
+	longer, n := binary.Uvarint(plain)
+	if n <= 0 {
+		return nil, errUnreadable
+	}
+	r := new(Record)
+	if err := r.UnmarshalBinary(plain[n:]); err != nil {
+		return nil, err
+	}
+	if r.Realm != token.Realm() || r.Ended {
 		return nil, errBadSeal
 	}
-	opened := &struct { // in one piece: the record's values are parts of what was packed
-		packed []byte
-		record Record
-	}{}
-	for i, codec := range c.codecs {
-		if codec.Decode(token.cookie, value, &opened.packed) != nil {
-			continue
-		}
-		if err := unpackRecord(opened.packed, &opened.record); err != nil {
-			return nil, fmt.Errorf("%w: %w", errUnreadable, err)
-		}
-		opened.record.Stale = i > 0
-		return &opened.record, nil
-	}
-	return nil, errBadSeal
+	r.Stale = stale
+	r.Version = sealedVersion{time.UnixMicro(r.Deadline.UnixMicro() + int64(longer))}
+	return r, nil
 }
 
-// canonical tells whether value, if the decoder takes it, is in the only spelling that seal writes: the decoder passes
+// A cookieCodec seals and opens with the keys of one realm: the first secret's seal, all open.
+type cookieCodec interface {
+	seal(front, body []byte) (value string, err error)
+	open(value string) (plain []byte, stale bool, err error) // stale: not opened by the first secret
+}
+
+type newCodecFunc func(secrets [][]byte, realm string) (cookieCodec, error)
+
+// realmCodecs are the codecs by realm, each made when its realm is first used.
+type realmCodecs struct {
+	secrets  [][]byte
+	newCodec newCodecFunc
+	byRealm  sync.Map // string to cookieCodec; realms are few, as Managers are
+}
+
+func (k *realmCodecs) of(realm string) (cookieCodec, error) {
+	if made, ok := k.byRealm.Load(realm); ok {
+		return made.(cookieCodec), nil
+	}
+	made, err := k.newCodec(k.secrets, realm)
+	if err != nil {
+		return nil, fmt.Errorf("session: deriving keys: %w", err)
+	}
+	k.byRealm.Store(realm, made)
+	return made, nil
+}
+
+// deriveKey makes a key for one purpose and realm out of a secret (HKDF-SHA-256, RFC 5869), so that none is used for two
+// things.
+func deriveKey(secret []byte, purpose, realm string, size int) ([]byte, error) {
+	return hkdf.Key(sha256.New, secret, nil, purpose+"\x00"+realm, size)
+}
+
+// A sealed value is, in base64url: the version of this format, the identifier of the key, the nonce, and what XAES-256-GCM
+// makes of the plaintext.
+const (
+	sealVersion   = 1
+	keyIDSize     = 4
+	headerSize    = 1 + keyIDSize
+	plainAt       = headerSize + xaes.NonceSize
+	sealPurpose   = "doorman session sealed cookie"
+	signPurpose   = "doorman session signed cookie"
+	shortestValue = plainAt + xaes.Overhead
+)
+
+// sealingCodec encrypts and authenticates.
+type sealingCodec []sealingKey
+
+type sealingKey struct {
+	aead   *xaes.AEAD
+	header [headerSize]byte // what values sealed with the key begin with
+	data   []byte           // what is authenticated beside the session: the purpose, the header and the realm
+}
+
+func newSealingCodec(secrets [][]byte, realm string) (cookieCodec, error) {
+	keys := make(sealingCodec, len(secrets))
+	for i, secret := range secrets {
+		key, err := deriveKey(secret, sealPurpose+" key", realm, xaes.KeySize)
+		if err != nil {
+			return nil, err
+		}
+		id, err := deriveKey(secret, sealPurpose+" key identifier", realm, keyIDSize)
+		if err != nil {
+			return nil, err
+		}
+		if keys[i].aead, err = xaes.New(key); err != nil {
+			return nil, err
+		}
+		keys[i].header[0] = sealVersion
+		copy(keys[i].header[1:], id)
+		keys[i].data = append(append([]byte(sealPurpose+"\x00"), keys[i].header[:]...), realm...)
+	}
+	return keys, nil
+}
+
+func (c sealingCodec) seal(front, body []byte) (string, error) {
+	key := &c[0]
+	buf := make([]byte, plainAt, plainAt+len(front)+len(body)+xaes.Overhead)
+	copy(buf, key.header[:])
+	nonce := buf[headerSize:plainAt]
+	_, _ = rand.Read(nonce) // never fails
+	buf = append(append(buf, front...), body...)
+	sealed := key.aead.Seal(buf[:plainAt], nonce, buf[plainAt:], key.data)
+	return base64url.EncodeToString(sealed), nil
+}
+
+func (c sealingCodec) open(value string) (plain []byte, stale bool, err error) {
+	sealed, err := base64url.DecodeString(value)
+	hasLineEnds := base64url.EncodedLen(len(sealed)) != len(value) // over which the decoder passes
+	if err != nil || hasLineEnds || len(sealed) < shortestValue {
+		return nil, false, errBadSeal
+	}
+	for i := range c {
+		key := &c[i]
+		if string(sealed[:headerSize]) != string(key.header[:]) {
+			continue
+		}
+		plain, err := key.aead.Open(nil, sealed[headerSize:plainAt], sealed[plainAt:], key.data)
+		if err == nil { // otherwise another secret may have the same identifier
+			return plain, i > 0, nil
+		}
+	}
+	return nil, false, errBadSeal
+}
+
+// signingCodec authenticates.
+type signingCodec []*securecookie.SecureCookie
+
+func newSigningCodec(secrets [][]byte, realm string) (cookieCodec, error) {
+	keys := make(signingCodec, len(secrets))
+	for i, secret := range secrets {
+		key, err := deriveKey(secret, signPurpose+" key", realm, sha256.Size)
+		if err != nil {
+			return nil, err
+		}
+		keys[i] = securecookie.New(key, nil).SetSerializer(securecookie.NopEncoder{})
+		keys[i].MaxAge(0).MaxLength(0) // the deadlines are inside, and the size is checked here
+	}
+	return keys, nil
+}
+
+func (c signingCodec) seal(front, body []byte) (string, error) {
+	return c[0].Encode(signPurpose, append(append(make([]byte, 0, len(front)+len(body)), front...), body...))
+}
+
+func (c signingCodec) open(value string) (plain []byte, stale bool, err error) {
+	if !canonical(value) {
+		return nil, false, errBadSeal
+	}
+	for i, key := range c {
+		if key.Decode(signPurpose, value, &plain) == nil {
+			return plain, i > 0, nil
+		}
+	}
+	return nil, false, errBadSeal
+}
+
+// canonical reports whether value, if securecookie takes it, is in the only spelling that it writes: its decoder passes
 // over line ends and takes any spare bits, and a session should have one cookie. What is no base64url at all it refuses.
 func canonical(value string) bool {
 	const alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"

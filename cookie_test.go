@@ -12,7 +12,7 @@ import (
 
 // found returns how the tokens found in these Cookie header lines are called, and the counts.
 func found(names map[string]string, lines ...string) string {
-	tokens, present, malformed := cookieTokens(make([]Token, 0, maxCandidates), http.Header{"Cookie": lines}, "__Host-x")
+	tokens, present, malformed := cookieTokens(make([]Token, 0, maxCandidates), http.Header{"Cookie": lines}, "__Host-x", "shop")
 	var called []string
 	for _, token := range tokens {
 		called = append(called, names[token.Value()])
@@ -21,8 +21,9 @@ func found(names map[string]string, lines ...string) string {
 }
 
 func TestAdvisory_NameDecoding_AndDuplicates(t *testing.T) {
-	a, b, c, d, e := newToken("__Host-x").Value(), newToken("__Host-x").Value(), newToken("__Host-x").Value(), newToken("__Host-x").Value(), newToken("__Host-x").Value()
-	other := newToken("__Host-y").Value()
+	value := func() string { return newToken("shop").Value() }
+	a, b, c, d, e := value(), value(), value(), value(), value()
+	other := newToken("admin").Value()
 	names := map[string]string{a: "a", b: "b", c: "c", d: "d", e: "e"}
 	is := func(value string) string { return "__Host-x=" + value }
 	none := ", 0 present, 0 malformed"
@@ -61,7 +62,7 @@ func TestAdvisory_NameDecoding_AndDuplicates(t *testing.T) {
 		{"percent encoding", ", 1 present, 1 malformed", []string{is("%" + fmt.Sprintf("%X", a[0]) + a[1:])}},
 		{"padding", ", 1 present, 1 malformed", []string{is(a + "=")}},
 		{"two signs", ", 1 present, 1 malformed", []string{is("=" + a)}},
-		{"another cookie's token", ", 1 present, 1 malformed", []string{is(other)}},
+		{"another realm's token", ", 1 present, 1 malformed", []string{is(other)}},
 		{"the good one last", "a, 3 present, 2 malformed", []string{is("x") + "; " + is("") + "; " + is(a)}},
 		{"the good one first", "a, 3 present, 2 malformed", []string{is(a) + "; " + is("x") + "; " + is("")}},
 		{"garbage does not use up the four", "a, 101 present, 100 malformed", []string{strings.Repeat(is("garbage")+"; ", 100) + is(a)}},
@@ -109,6 +110,8 @@ func TestGuarantee10_OneSetCookieAName(t *testing.T) {
 		{"one's own goes", []string{"n=old; Path=/", "a=1"}, []string{"a=1", "n=new"}},
 		{"all of them go", []string{"n=old", "a=1", "n=older"}, []string{"a=1", "n=new"}},
 		{"also an empty one", []string{"n="}, []string{"n=new"}},
+		{"also one that browsers trim", []string{"n =1", "\tn=1"}, []string{"n=new"}},
+		{"not one without a name", []string{"n", "=n=1", ""}, []string{"n", "=n=1", "", "n=new"}},
 		{"longer names stay", []string{"nn=1", "n-n=1", "N=1"}, []string{"nn=1", "n-n=1", "N=1", "n=new"}},
 	} {
 		h := http.Header{}
@@ -118,7 +121,11 @@ func TestGuarantee10_OneSetCookieAName(t *testing.T) {
 		setCookie(h, mine.Name, mine.String())
 		require.Equal(t, c.want, h["Set-Cookie"], c.what)
 	}
-	h := http.Header{"Set-Cookie": {"n=1"}}
+	lines := []string{"n=1", "a=1"}
+	h := http.Header{"Set-Cookie": lines}
+	setCookie(h, "n", "n=2")
+	require.Equal(t, []string{"n=1", "a=1"}, lines, "whoever else holds the lines keeps them")
+	h = http.Header{"Set-Cookie": {"n=1"}}
 	require.True(t, dropCookie(h, "n"))
 	require.NotContains(t, h, "Set-Cookie")
 	require.False(t, dropCookie(h, "n"))
@@ -153,5 +160,54 @@ func TestGuarantee10_CacheHeaders(t *testing.T) {
 		}
 		varyByCookie(h, new([1]string))
 		require.Equal(t, c.want, h["Vary"], "%q", c.before)
+	}
+}
+
+func TestHasToken(t *testing.T) {
+	for _, c := range []struct {
+		want  bool
+		lines []string
+	}{
+		{false, nil},
+		{false, []string{"", ","}},
+		{true, []string{"no-store"}},
+		{true, []string{"private,\tNO-store , max-age=0"}},
+		{true, []string{"private", "no-store"}},
+		{false, []string{"no-store=1", "no", "store", "no-storey", "no store"}},
+	} {
+		require.Equal(t, c.want, hasToken(c.lines, "no-store"), "%q", c.lines)
+	}
+}
+
+func TestVaryByCookie_TakesNoMemoryWhereThereIsNoLine(t *testing.T) {
+	h, room := http.Header{"Vary": nil}, new([1]string)
+	require.Zero(t, testing.AllocsPerRun(100, func() {
+		h["Vary"] = nil
+		varyByCookie(h, room)
+	}))
+	require.Equal(t, []string{"Cookie"}, h["Vary"])
+}
+
+func TestCookieTokens_TakeWhatTheRealmAndTheirValuesTell(t *testing.T) {
+	token := newToken("shop")
+	header := http.Header{"Cookie": {"n=" + token.cookieValue()}}
+	tokens, _, _ := cookieTokens(make([]Token, 0, maxCandidates), header, "n", "shop")
+	require.Equal(t, []Token{token}, tokens)
+	require.Equal(t, "shop", tokens[0].Realm())
+	tokens, present, malformed := cookieTokens(make([]Token, 0, maxCandidates), header, "n", "n")
+	require.Empty(t, tokens)
+	require.Equal(t, []int{1, 1}, []int{present, malformed})
+}
+
+func TestCookieValueFault(t *testing.T) {
+	config := Config{Name: "name"}
+	longest := strings.Repeat("v", maxCookie-len("name"))
+	require.NoError(t, config.cookieValueFault("value"))
+	require.NoError(t, config.cookieValueFault(longest))
+	require.ErrorIs(t, config.cookieValueFault(longest+"v"), ErrCookieTooLarge)
+	for _, value := range []string{"a;b", "a\nb", "a,b", "a\"b", "a b", "é", "\x00"} {
+		err := config.cookieValueFault(value)
+		require.ErrorContains(t, err, "can't stand in a cookie", "%q", value)
+		require.NotContains(t, err.Error(), value, "it may be a secret")
 	}
 }

@@ -5,30 +5,50 @@ import "time"
 // EventKind says what happened to a session.
 type EventKind string
 
-// The kinds of events. Each Event carries the session's handle and user where they are known; that of RevokeUser has no
-// handle. Sessions that MaxPerUser ends give no event, and what fails in Sessions, Revoke and RevokeUser gives its error.
-// The reasons are, for EventRevoked, "one", "all" (RevokeUser) and "revalidation"; for EventExpired "idle" and "absolute";
-// for EventRejected "malformed", "unknown", "bad seal", "ended", "unreadable" and "ended meanwhile"; for EventConflict
-// "update"; for EventLateWrite "not kept" and "after the request"; for EventStoreError the StoreError's Op.
+// The kinds of events. Each Event carries the session's ID and user where they are known; that of RevokeUser has no ID.
 const (
 	EventCreated     EventKind = "created"     // a session was stored for the first time
 	EventLoggedIn    EventKind = "logged in"   // by Login
-	EventRegenerated EventKind = "regenerated" // a new id for the same session
+	EventRegenerated EventKind = "regenerated" // a new ID for the same session: by Regenerate or RenameUser
 	EventDestroyed   EventKind = "destroyed"   // by Destroy
-	EventRevoked     EventKind = "revoked"     // by Revoke, RevokeUser, or Config.Revalidate
+	EventRevoked     EventKind = "revoked"     // by Revoke, RevokeUser or Config.Revalidate; the reason says which
+	EventEvicted     EventKind = "evicted"     // ended at a login, since the user had more than Config.MaxPerUser
 	EventExpired     EventKind = "expired"     // met after its idle or absolute limit; the reason says which
-	EventRejected    EventKind = "rejected"    // a cookie that opens nothing: malformed, unknown, a bad seal, ended
-	EventConflict    EventKind = "conflict"    // Update met another request's change, and was made again
+	EventRejected    EventKind = "rejected"    // a cookie that opens nothing; the reason says why
+	EventConflict    EventKind = "conflict"    // a commit met another request's, and its changes were made again
 	EventLateWrite   EventKind = "late write"  // a change that could not be kept, since it came too late
-	EventStoreError  EventKind = "store error" // Err says which
+	EventStoreError  EventKind = "store error" // Err says which; the reason is its Op
+)
+
+// Reason says more about an event. There are few, so that it can be a metric's label.
+type Reason string
+
+// The reasons, by the kinds of events that have them. EventStoreError's are the Ops.
+const (
+	ReasonOne          Reason = "one"          // EventRevoked: by Revoke
+	ReasonAll          Reason = "all"          // EventRevoked: by RevokeUser
+	ReasonRevalidation Reason = "revalidation" // EventRevoked: by Config.Revalidate
+
+	ReasonIdle     Reason = "idle"     // EventExpired: not used for Config.IdleTimeout
+	ReasonAbsolute Reason = "absolute" // EventExpired: past Config.Lifetime
+
+	ReasonMalformed      Reason = "malformed"       // EventRejected: no token
+	ReasonUnknown        Reason = "unknown"         // EventRejected: there is no such session
+	ReasonBadSeal        Reason = "bad seal"        // EventRejected: no secret opens the cookie
+	ReasonUnreadable     Reason = "unreadable"      // EventRejected: what is stored makes no sense
+	ReasonEnded          Reason = "ended"           // EventRejected: the session ended a moment ago
+	ReasonEndedMeanwhile Reason = "ended meanwhile" // EventRejected: the session ended while the request was under way
+
+	ReasonNotKept      Reason = "not kept"      // EventLateWrite: changed after the response had started
+	ReasonAfterRequest Reason = "after request" // EventLateWrite: changed after the handler had returned
 )
 
 // Event tells an application what happened, for an audit log or for metrics (ASVS 5.0, 16.3). It never holds a token.
 type Event struct {
 	Kind   EventKind
-	ID     string    // the session's public handle; empty where none is known
-	User   string    // empty for an anonymous session
-	Reason string    // of the few that the kinds name, so that it can be a metric's label
+	ID     string // the session's public ID; empty where none is known
+	User   string // empty for an anonymous session
+	Reason Reason
 	Err    error     // for EventStoreError and EventLateWrite
 	Time   time.Time // by Config.Clock
 }

@@ -30,7 +30,7 @@ func Example() {
 	}
 	const visits session.Key[int] = "visits"
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /", func(w http.ResponseWriter, r *http.Request) {
+	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, r *http.Request) {
 		s := session.FromContext(r.Context())
 		visits.Update(s, func(n int) int { return n + 1 })
 		n, _ := visits.Get(s)
@@ -67,7 +67,7 @@ func ExampleSession_Login() {
 	mux.HandleFunc("POST /login", func(w http.ResponseWriter, r *http.Request) {
 		s := session.FromContext(r.Context())
 		// ... once the password is known to be right:
-		if err := s.Login("ada", "locale"); err != nil { // a new id; of what was there, only the locale is kept
+		if err := s.Login("ada", "locale"); err != nil { // a new ID; of what was there, only the locale is kept
 			http.Error(w, "try again", http.StatusServiceUnavailable)
 			return
 		}
@@ -120,10 +120,10 @@ func ExampleNewContext() {
 }
 
 // Only a session that could be loaded reaches a handler that charges a card.
-func ExampleManager_Require() {
+func ExampleManager_Preload() {
 	sessions := newManager(session.Config{})
 	charge := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { fmt.Println("charged") })
-	app := sessions.Middleware(sessions.Require(charge))
+	app := sessions.Middleware(sessions.Preload(charge))
 	serve(app, "POST", "/charge", nil)
 	// Output: charged
 }
@@ -214,7 +214,7 @@ func ExampleCookieStore_WithRevocations() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	sessions, err := session.New(sealed.WithRevocations(session.NewMemoryRevocations()), session.Config{})
+	sessions, err := session.New(sealed.WithRevocations(session.NewMemoryStore()), session.Config{})
 	if err != nil {
 		log.Fatal(err)
 	}

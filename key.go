@@ -1,6 +1,11 @@
 package session
 
-import "encoding/json"
+import (
+	"encoding/json"
+	"fmt"
+
+	"github.com/doorman-go/session/internal/jsonvalue"
+)
 
 // Key names a value of type T in a session, so that it is written and read as the same type everywhere:
 //
@@ -11,16 +16,16 @@ type Key[T any] string
 func (k Key[T]) Get(s *Session) (T, bool) {
 	var v T
 	raw := s.raw(string(k))
-	if raw == nil || plain(raw, &v) {
+	if raw == nil || jsonvalue.Plain(raw, &v) {
 		return v, raw != nil
 	}
-	return k.decoded(s, raw)
+	return k.decode(s, raw)
 }
 
-// decoded reads raw, or notes that it is no T. The decoder needs the value on the heap, which Get mostly spares it.
-func (k Key[T]) decoded(s *Session, raw json.RawMessage) (T, bool) {
+// decode reads raw, or notes that it is no T. The decoder needs the value on the heap, which Get mostly spares it.
+func (k Key[T]) decode(s *Session, raw json.RawMessage) (T, bool) {
 	var v T
-	ok := s.decoded(string(k), raw, &v)
+	ok := s.decode(string(k), raw, &v)
 	return v, ok
 }
 
@@ -42,13 +47,45 @@ func (k Key[T]) Delete(s *Session) { s.Delete(string(k)) }
 
 // Update replaces the value by what f makes of it; f gets the zero value if there is none, or one that is no T, which
 // Session.Err then tells. With a server store no other request's change to the value is lost: if there was one, f is
-// called again at commit with the newer value. So f should depend on its argument only, and not use the session.
+// called again at commit with the newer value. So f depends on its argument only, and must not use the session. One that
+// takes longer than a tenth of Config.StoreTimeout at a commit is committed apart from other requests'.
 func (k Key[T]) Update(s *Session, f func(T) T) {
 	s.update(string(k), func(raw json.RawMessage) (json.RawMessage, error) {
 		var v T
 		if raw != nil {
-			v, _ = k.decoded(s, raw)
+			v, _ = k.decode(s, raw)
 		}
-		return encode(string(k), f(v))
+		return encodeValue(string(k), f(v))
 	})
+}
+
+// encodeValue returns v as JSON, or an error that names the key.
+func encodeValue(key string, v any) (json.RawMessage, error) {
+	err := jsonvalue.CheckText(key)
+	if err != nil {
+		return nil, fmt.Errorf("session: the key %q: %w", key, err)
+	}
+	raw, err := jsonvalue.Encode(v)
+	if err != nil {
+		return nil, fmt.Errorf("session: can't encode the value of key %q: %w", key, err)
+	}
+	return raw, nil
+}
+
+// decodeValue reads the stored value of key into dst, a pointer.
+func decodeValue(key string, raw json.RawMessage, dst any) error {
+	if err := jsonvalue.Decode(raw, dst); err != nil {
+		return fmt.Errorf("session: the stored value of key %q does not fit: %w", key, err)
+	}
+	return nil
+}
+
+// checkTexts returns an error for texts that JSON would alter.
+func checkTexts(what string, texts ...string) error {
+	for _, text := range texts {
+		if err := jsonvalue.CheckText(text); err != nil {
+			return fmt.Errorf("session: the %s: %w", what, err)
+		}
+	}
+	return nil
 }

@@ -5,125 +5,224 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"time"
 )
 
 var errClientGone = errors.New("session: the client hung up while its session was loaded")
 
-// load implements keeper: of the request's cookies it takes the first that opens a session.
-func (x *exchange) load(st *state) error {
+// load loads the session that the request's cookies open. Of several that do, it takes the one issued last, and of those
+// the one used last: their order says nothing (RFC 6265bis, section 4.2.2).
+func (q *request) load(st *state) error {
+	c := &q.manager.config
+	q.committing = make(chan struct{}, 1)
 	var candidates [maxCandidates]Token
-	tokens, present, malformed := cookieTokens(candidates[:0], x.request.Header, x.manager.config.Name)
-	x.present = present > 0
+	tokens, present, malformed := cookieTokens(candidates[:0], q.outer.Header, c.Name, c.Realm)
+	q.session.mu.Lock()
+	q.present = present > 0
 	if malformed > 0 {
-		x.eventFor(EventRejected, "", "", "malformed", nil)
+		q.addEventOf(EventRejected, &Record{}, ReasonMalformed, nil)
 	}
-	if len(tokens) == 0 {
-		return nil
-	}
-	call := x.manager.storeContext(x.request.Context(), x.manager.config.StoreTimeout) // for all of them
-	defer call.release()
-	for _, token := range tokens {
-		record, err := x.loadOne(call, token)
-		switch {
-		case err == nil:
-			st.base, st.lapsed = record, false
-			st.token = Token{id: record.ID, cookie: token.cookie, value: token.value}
-			return x.revalidate(st)
-		case errors.Is(err, ErrNotFound):
-			st.lapsed = st.lapsed || errors.Is(err, ErrSessionEnded)
-		default:
+	q.session.mu.Unlock()
+	if len(tokens) > 0 {
+		call := q.manager.storeContext(q.context.Context, c.StoreTimeout) // for all of them
+		defer call.Release()
+		if err := q.loadBest(call, st, tokens); err != nil {
 			return err
 		}
+		q.noteUseAtOnce(call, st)
 	}
+	st.view = newDraft(c, st.base, settings{})
+	if st.base == nil || st.base.Ended {
+		return nil
+	}
+	return q.revalidate(st)
+}
+
+func (q *request) loadBest(call context.Context, st *state, tokens []Token) error {
+	var ended *Record
+	for _, token := range tokens {
+		record, err := q.loadOne(call, token)
+		if err != nil {
+			return err
+		}
+		now := q.manager.config.Clock()
+		met := record.condition(now)
+		switch met {
+		case live:
+			if st.base == nil || laterIssued(record, st.base) {
+				st.setBase(record, Token{id: record.ID, realm: token.realm, value: token.value, room: q.manager.room}, now)
+			}
+		case late:
+			ended = record
+		case revoked:
+			st.revoked = record
+		case idle, absolute:
+			st.expired = true
+		}
+		if met != live && record != nil {
+			q.reportCondition(record, met)
+		}
+	}
+	if st.base != nil {
+		st.expired, st.revoked = false, nil
+		return nil
+	}
+	st.base = ended
 	return nil
 }
 
-// loadOne asks the store for one token. An error that is not ErrNotFound fails the load.
-func (x *exchange) loadOne(call context.Context, token Token) (*Record, error) {
-	record, err := x.manager.store.Load(call, token)
+// noteUseAtOnce notes the use where it is due, since the request may last longer than what is left of the idle time. If
+// that fails the commit notes it. A sealed cookie can't be sent before the response: there this request goes by it, and
+// its response has it.
+func (q *request) noteUseAtOnce(call context.Context, st *state) {
+	now := q.manager.config.Clock()
+	if st.touchAt.IsZero() || now.Before(st.touchAt) || st.base.condition(now) != live {
+		return
+	}
+	if st.sealed {
+		noted := *st.base
+		noteUse(&noted, now)
+		noted.Stale = true
+		st.setBase(&noted, st.token, now)
+		return
+	}
+	next := touched(st.base, now)
+	stamp(next, st.base, now)
+	if _, err := q.manager.store.Swap(call, st.token, Swap{st.base, next}); err == nil {
+		st.setBase(next, st.token, now)
+	}
+}
+
+func laterIssued(a, b *Record) bool {
+	if !a.IssuedAt.Equal(b.IssuedAt) {
+		return a.IssuedAt.After(b.IssuedAt)
+	}
+	return a.LastUsedAt.After(b.LastUsedAt)
+}
+
+// loadOne asks the store for one token, and returns nil if it opens nothing. An error fails the load.
+func (q *request) loadOne(call context.Context, token Token) (*Record, error) {
+	record, err := q.manager.store.Load(call, token)
 	if err == nil {
-		err = x.admit(token, record)
+		err = q.manager.checkLoaded(token, record)
 	}
 	switch {
 	case err == nil:
 		return record, nil
 	case errors.Is(err, ErrNotFound):
-		x.rejected(token, err)
-		return nil, err
-	case x.request.Context().Err() != nil:
+		q.reportRejected(token, err)
+		return nil, nil
+	case q.context.Context.Err() != nil:
 		return nil, fmt.Errorf("%w: %w", errClientGone, err)
 	}
-	return nil, x.storeError("load", token.ID(), err)
+	return nil, q.storeError(OpLoad, &Record{ID: token.ID()}, err)
 }
 
-// admit checks that a record is the one asked for, and within its limits by this clock.
-func (x *exchange) admit(token Token, record *Record) error {
-	if record != nil && (record.ID == "" || token.ID() != "" && record.ID != token.ID()) {
+// checkLoaded returns an error for what is not the record asked for.
+func (m *Manager) checkLoaded(token Token, record *Record) error {
+	if record == nil || record.ID == "" || token.ID() != "" && record.ID != token.ID() || record.Realm != m.config.Realm {
 		return errUnreadable
 	}
-	return record.Live(x.session.now())
+	return nil
 }
 
-// rejected tells why a token opens nothing.
-func (x *exchange) rejected(token Token, err error) {
-	var expired *expiredError
-	switch {
-	case errors.As(err, &expired):
-		x.eventFor(EventExpired, expired.record.ID, expired.record.User, expired.limit, nil)
-	case errors.Is(err, ErrSessionEnded):
-		x.eventFor(EventRejected, token.ID(), "", "ended", nil)
-	case errors.Is(err, errBadSeal):
-		x.eventFor(EventRejected, token.ID(), "", "bad seal", nil)
-	case errors.Is(err, errUnreadable):
-		x.eventFor(EventRejected, token.ID(), "", "unreadable", nil)
-		x.log(slog.LevelWarn, "session: a stored session can't be read", err, "session", token.ID())
+// reportCondition tells of a record that is no live session.
+func (q *request) reportCondition(record *Record, met condition) {
+	switch met {
+	case idle:
+		q.noteEvent(EventExpired, record, ReasonIdle, nil)
+	case absolute:
+		q.noteEvent(EventExpired, record, ReasonAbsolute, nil)
+	case late, revoked:
+		q.noteEvent(EventRejected, record, ReasonEnded, nil)
 	default:
-		x.eventFor(EventRejected, token.ID(), "", "unknown", nil)
+		q.noteEvent(EventRejected, record, ReasonUnknown, nil)
 	}
 }
 
-// revalidate asks the application whether the session stands. It is shown a Session of its own, since the request's is
-// locked; what it changes there is taken over.
-func (x *exchange) revalidate(st *state) error {
-	if x.manager.config.Revalidate == nil {
+// reportRejected tells why a token opens nothing.
+func (q *request) reportRejected(token Token, err error) {
+	reason := ReasonUnknown
+	switch {
+	case errors.Is(err, errBadSeal):
+		reason = ReasonBadSeal
+	case errors.Is(err, errUnreadable):
+		reason = ReasonUnreadable
+		q.log(slog.LevelWarn, "session: a stored session can't be read", err, "session", token.ID())
+	}
+	q.noteEvent(EventRejected, &Record{ID: token.ID()}, reason, nil)
+}
+
+// revalidate asks the application whether the session stands. It is shown a Session of its own; what it changes there comes
+// first in the request's log.
+func (q *request) revalidate(st *state) error {
+	c := &q.manager.config
+	if c.Revalidate == nil {
 		return nil
 	}
-	probe := newSession(st.config, &state{base: st.base, token: st.token})
-	shown := &requestContext{x.request.Context(), x.manager, probe}
-	ctx, cancel := context.WithTimeout(shown, x.manager.config.StoreTimeout)
+	probe := newSession(c, st.base)
+	probe.probe = true
+	ctx, cancel := context.WithTimeout(&probeContext{q.context.Context, q.manager, probe}, c.StoreTimeout)
 	defer cancel()
-	err := x.manager.config.Revalidate(ctx, probe)
+	err := c.Revalidate(ctx, probe)
 	switch {
 	case err == nil:
-		st.pending = probe.state.pending
-		st.encodeErr, st.decodeErr = probe.state.encodeErr, probe.state.decodeErr
-		if st.decodeErr != nil {
-			x.log(slog.LevelWarn, unreadableValue, st.decodeErr)
+		if q.adopt(st, probe); st.decodeErr != nil {
+			q.log(slog.LevelWarn, "session: a stored value can't be read", st.decodeErr)
 		}
 		return nil
 	case errors.Is(err, ErrSessionEnded):
-		return x.endInvalid(st)
-	case x.request.Context().Err() != nil:
-		st.base = nil
+		return q.endInvalid(st)
+	case q.context.Context.Err() != nil:
 		return fmt.Errorf("%w: %w", errClientGone, err)
 	}
-	failed := x.storeError("revalidate", st.base.ID, err)
-	st.base = nil
-	return failed
+	return q.storeError(OpRevalidate, st.base, err)
 }
 
-func (x *exchange) endInvalid(st *state) error {
-	id, user := st.base.ID, st.base.User
-	call := x.call(x.request.Context())
-	defer call.release()
-	if err := x.deleteBase(call); err != nil {
-		st.base = nil
-		return err
+// adopt takes over what Revalidate did with its Session.
+func (q *request) adopt(st *state, probe *Session) {
+	probe.mu.Lock()
+	defer probe.mu.Unlock()
+	st.log, st.view = probe.state.log, probe.state.view
+	st.encodeErr, st.decodeErr = probe.state.encodeErr, probe.state.decodeErr
+	probe.state = &state{loadErr: ErrResponseStarted, view: newDraft(&q.manager.config, nil, settings{})} // whoever keeps it changes nothing with it
+}
+
+// endInvalid ends a session that Revalidate refuses. The request is a visitor's from here on.
+func (q *request) endInvalid(st *state) error {
+	base := st.base
+	call := q.manager.storeContext(context.WithoutCancel(q.context.Context), q.manager.config.StoreTimeout)
+	defer call.Release()
+	result, err := q.manager.endSession(call, st.token, base, endAs{revoked: true})
+	if err != nil {
+		return q.storeError(OpEnd, base, err)
 	}
-	x.eventFor(EventRevoked, id, user, "revalidation", nil)
-	token := st.token
-	st.over()
-	_, err := x.manager.store.Load(call, token)
-	st.lapsed = err != nil // or else the store can't end it, and it is none, now and at each load to come
+	q.noteEvent(EventRevoked, base, ReasonRevalidation, nil)
+	st.setBase(nil, Token{}, time.Time{})
+	st.revoked = result.tombstone
+	if met := result.tombstone; met != nil && met.condition(q.manager.config.Clock()) == late {
+		st.base, st.revoked = met, nil
+	}
+	st.view = newDraft(&q.manager.config, st.base, settings{})
 	return nil
+}
+
+// probeContext carries the Session that Revalidate is shown.
+type probeContext struct {
+	context.Context
+	manager *Manager
+	probe   *Session
+}
+
+// Value implements context.Context.
+func (c *probeContext) Value(key any) any {
+	switch key := key.(type) {
+	case sessionKey:
+		return c.probe
+	case managerKey:
+		if key.Manager == c.manager {
+			return c.probe
+		}
+	}
+	return c.Context.Value(key)
 }

@@ -1,28 +1,54 @@
 package session
 
 import (
-	"cmp"
 	"context"
-	"slices"
+	"errors"
+	"hash/maphash"
 	"sync"
 	"time"
+
+	"github.com/doorman-go/session/internal/ttlmap"
 )
 
 // MemoryStore keeps sessions in this process: for tests, for development, and for programs that run as one process
-// whose restart may sign everybody out. It starts no goroutine; expired sessions are swept as it is used. It lists and
-// revokes by user.
+// whose restart may sign everybody out. It ends sessions in one step and lists them by user. It starts no goroutine:
+// records whose time is over are swept as it is used, and are there until then.
 type MemoryStore struct {
+	// MaxSessions is how many records the store holds at most, tombstones included; zero = 1,000,000, negative = no
+	// limit. It must not be changed while the store is in use. The last tenth is kept for signed-in users: a visitor
+	// gets an error in place of a new session before a user does. What is stored already can always be changed and
+	// ended. Nothing is dropped to make room.
+	MaxSessions int
+
 	mu      sync.RWMutex
-	records expiring[*Record] // by id; records are never modified, so that they can be handed out
-	users   map[string]map[string]*Record
+	records ttlmap.Map[*memoryRecord] // by ID
+	users   map[uint64]*memoryRecord  // the first of a list, by the hash of realm and user
+	seed    maphash.Seed
 }
 
-var _ UserStore = (*MemoryStore)(nil)
+// memoryRecord is a stored record in the list of its user.
+type memoryRecord struct {
+	record         *Record
+	previous, next *memoryRecord
+}
+
+const (
+	defaultMaxSessions = 1_000_000
+	sweepsWhenFull     = 30 // before a session is refused; few, so that nobody waits for it
+)
+
+// errMemoryFull is the error of a new session for which there is no room.
+var errMemoryFull = errors.New("session: the memory store is full, see MemoryStore.MaxSessions")
+
+var (
+	_ Ender     = (*MemoryStore)(nil)
+	_ UserStore = (*MemoryStore)(nil)
+)
 
 // NewMemoryStore returns an empty store.
 func NewMemoryStore() *MemoryStore {
-	m := &MemoryStore{users: make(map[string]map[string]*Record)}
-	m.records.dropped = m.unindex
+	m := &MemoryStore{users: make(map[uint64]*memoryRecord), seed: maphash.MakeSeed()}
+	m.records.Evicted = func(_ string, r *memoryRecord) { m.unlistRecord(r) }
 	return m
 }
 
@@ -32,169 +58,184 @@ func (m *MemoryStore) Load(ctx context.Context, token Token) (*Record, error) {
 		return nil, err
 	}
 	m.mu.RLock()
-	r := m.records.get(token.ID())
+	r := m.record(token.ID())
 	m.mu.RUnlock()
-	if err := r.Live(Now(ctx)); err != nil {
-		return nil, err
+	if r == nil {
+		return nil, ErrNotFound
 	}
 	return r, nil
 }
 
-// Save implements Store.
-func (m *MemoryStore) Save(ctx context.Context, token Token, change *Change) (Token, error) {
-	now, err := m.lock(ctx)
-	if err != nil {
+// Swap implements Store. Several swaps are made all or none.
+func (m *MemoryStore) Swap(ctx context.Context, token Token, swaps ...Swap) (Token, error) {
+	if err := ctx.Err(); err != nil {
 		return Token{}, err
 	}
+	now := Now(ctx)
+	m.mu.Lock()
 	defer m.mu.Unlock()
-	next, err := change.Apply(m.records.get(change.Source()), m.records.get(change.Record.ID), now)
-	if err != nil {
+	if err := m.prepareSwaps(swaps, now); err != nil {
 		return Token{}, err
 	}
-	if old := m.records.get(change.Replaces()); old != nil && !old.Ended { // a tombstone knows where the session went on
-		m.put(change.Tombstone(now), now)
+	for _, s := range swaps {
+		m.putRecord(s.New, now)
 	}
-	m.put(next, now)
-	m.evict(next, change.MaxPerUser, now)
 	return token, nil
 }
 
-// Delete implements Store.
-func (m *MemoryStore) Delete(ctx context.Context, id string, _ time.Time) error {
-	now, err := m.lock(ctx)
-	if err != nil {
-		return err
+// End implements Ender.
+func (m *MemoryStore) End(ctx context.Context, tombstone *Record) (*Record, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
 	}
+	now := Now(ctx)
+	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.end(id, now)
-	return nil
+	replaced := m.record(tombstone.ID)
+	if replaced != nil && replaced.Ended {
+		return nil, &ConflictError{ID: tombstone.ID, Current: replaced}
+	}
+	if err := m.prepareSwaps([]Swap{{Old: replaced, New: tombstone}}, now); err != nil {
+		return nil, err
+	}
+	m.putRecord(tombstone, now)
+	return replaced, nil
 }
 
 // UserSessions implements UserStore.
-func (m *MemoryStore) UserSessions(ctx context.Context, user string) ([]*Record, error) {
-	now, err := m.lock(ctx)
-	if err != nil {
+func (m *MemoryStore) UserSessions(ctx context.Context, realm, user string) ([]*Record, error) {
+	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	defer m.mu.Unlock()
-	return m.live(user, now), nil
-}
-
-// EndUserSession implements Revoker.
-func (m *MemoryStore) EndUserSession(ctx context.Context, user, id string) error {
-	now, err := m.lock(ctx)
-	if err != nil {
-		return err
-	}
-	defer m.mu.Unlock()
-	if r := m.goesOnAs(id); r.Live(now) != nil || r.User != user {
-		return ErrNotFound
-	}
-	m.end(id, now)
-	return nil
-}
-
-// EndUserSessions implements Revoker.
-func (m *MemoryStore) EndUserSessions(ctx context.Context, user string, except []string) (int, error) {
-	now, err := m.lock(ctx)
-	if err != nil {
-		return 0, err
-	}
-	defer m.mu.Unlock()
-	ended := 0
-	for _, r := range m.live(user, now) {
-		if !slices.Contains(except, r.ID) {
-			m.end(r.ID, now)
-			ended++
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	var records []*Record
+	for r := m.users[m.userHash(realm, user)]; r != nil; r = r.next {
+		if r.record.Realm == realm && r.record.User == user { // two users may have one hash
+			records = append(records, r.record)
 		}
 	}
-	return ended, nil
+	return records, nil
 }
 
-// Len returns how many sessions and tombstones the store holds, expired ones that have not been swept included.
+// Len returns how many sessions and tombstones the store holds, those included whose time is over and that have not been
+// swept.
 func (m *MemoryStore) Len() int {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
-	return len(m.records.entries)
+	return m.records.Len()
 }
 
-// lock locks the store for a change, unless the context has ended.
-func (m *MemoryStore) lock(ctx context.Context) (now time.Time, err error) {
-	if err := ctx.Err(); err != nil {
-		return time.Time{}, err
+// record returns the record of id, or nil if there is none. It is called with the lock held, as all that follow.
+func (m *MemoryStore) record(id string) *Record {
+	if r, ok := m.records.Get(id); ok {
+		return r.record
 	}
-	now = Now(ctx)
-	m.mu.Lock()
-	return now, nil
+	return nil
 }
 
-// put stores r in place of the record of its id, and keeps the index of users. It is called with the lock held, as all
-// that follow.
-func (m *MemoryStore) put(r *Record, now time.Time) {
-	if old := m.records.get(r.ID); old != nil {
-		m.unindex(old)
+// prepareSwaps returns nil if all of the swaps can be made.
+func (m *MemoryStore) prepareSwaps(swaps []Swap, now time.Time) error {
+	err := m.checkSwaps(swaps)
+	if !errors.Is(err, errMemoryFull) {
+		return err
 	}
-	m.records.put(r.ID, r, r.Expires(), now)
-	if r.User == "" {
-		return
+	for range sweepsWhenFull {
+		m.records.Sweep(now)
 	}
-	if m.users[r.User] == nil {
-		m.users[r.User] = make(map[string]*Record)
-	}
-	m.users[r.User][r.ID] = r
+	return m.checkSwaps(swaps)
 }
 
-func (m *MemoryStore) unindex(r *Record) {
-	delete(m.users[r.User], r.ID)
-	if len(m.users[r.User]) == 0 {
-		delete(m.users, r.User)
-	}
-}
-
-// end leaves a tombstone for the session, or for the one it goes on as.
-func (m *MemoryStore) end(id string, now time.Time) {
-	if r := m.goesOnAs(id); r != nil && !r.Ended {
-		m.put(Tombstone(r.ID, now), now)
-	}
-}
-
-// goesOnAs returns the record of the session, under the id that it goes on under if it was regenerated.
-func (m *MemoryStore) goesOnAs(id string) *Record {
-	r := m.records.get(id)
-	for r != nil && r.Ended && r.Successor != "" {
-		r = m.records.get(r.Successor)
-	}
-	return r
-}
-
-// live returns the user's sessions, the oldest login first.
-func (m *MemoryStore) live(user string, now time.Time) []*Record {
-	var records []*Record
-	for _, r := range m.users[user] {
-		if r.Live(now) == nil {
-			records = append(records, r)
+func (m *MemoryStore) checkSwaps(swaps []Swap) error {
+	size, full := m.records.Len(), false
+	for _, s := range swaps {
+		current := m.record(s.New.ID)
+		if !canSwap(s, current) {
+			return &ConflictError{ID: s.New.ID, Current: current}
+		}
+		if current == nil {
+			size++
+			limit := m.limitFor(s.New)
+			full = full || limit >= 0 && size > limit
 		}
 	}
-	slices.SortFunc(records, byLogin)
-	return records
+	if full {
+		return errMemoryFull
+	}
+	return nil
 }
 
-// byLogin orders sessions by the time of their logins.
-func byLogin(a, b *Record) int {
-	return cmp.Or(a.Authenticated.Compare(b.Authenticated), cmp.Compare(a.ID, b.ID))
+// canSwap reports whether s can be made where current is stored, or has been made.
+func canSwap(s Swap, current *Record) bool {
+	switch {
+	case current == nil:
+		return s.Old == nil
+	case current.Revision == s.New.Revision:
+		return true
+	}
+	return s.Old != nil && current.Revision == s.Old.Revision
 }
 
-// evict ends the oldest sessions of the user of the new one, if they are over the maximum.
-func (m *MemoryStore) evict(latest *Record, maximum int, now time.Time) {
-	if maximum == 0 || len(m.users[latest.User]) <= maximum {
+// limitFor returns how many records there may be when r is one of them, or a negative number if there is no limit.
+func (m *MemoryStore) limitFor(r *Record) int {
+	limit := m.MaxSessions
+	if limit == 0 {
+		limit = defaultMaxSessions
+	}
+	if r.User == "" && limit > 0 {
+		limit -= limit / 10
+	}
+	return limit
+}
+
+// putRecord stores r in place of the record of its ID.
+func (m *MemoryStore) putRecord(r *Record, now time.Time) {
+	if old, ok := m.records.Get(r.ID); ok {
+		m.unlistRecord(old)
+	}
+	next := &memoryRecord{record: r}
+	m.records.Put(r.ID, next, r.KeepUntil(), now)
+	m.listRecord(next)
+}
+
+// listRecord puts r into the list of its user.
+func (m *MemoryStore) listRecord(r *memoryRecord) {
+	if r.record.User == "" {
 		return
 	}
-	live := m.live(latest.User, now)
-	over := len(live) - maximum
-	for _, r := range live {
-		if over > 0 && r != latest { // which may be as old, by a clock that stands
-			m.put(Tombstone(r.ID, now), now)
-			over--
-		}
+	hash := m.userHash(r.record.Realm, r.record.User)
+	if r.next = m.users[hash]; r.next != nil {
+		r.next.previous = r
 	}
+	m.users[hash] = r
+}
+
+// unlistRecord takes r out of the list of its user. It may be called again.
+func (m *MemoryStore) unlistRecord(r *memoryRecord) {
+	if r.record.User == "" {
+		return
+	}
+	if r.next != nil {
+		r.next.previous = r.previous
+	}
+	switch hash := m.userHash(r.record.Realm, r.record.User); {
+	case r.previous != nil:
+		r.previous.next = r.next
+	case m.users[hash] != r: // not in the list
+	case r.next != nil:
+		m.users[hash] = r.next
+	default:
+		delete(m.users, hash)
+	}
+	r.previous, r.next = nil, nil
+}
+
+// userHash returns the key of a user: short, so that names that many sessions share are not kept again.
+func (m *MemoryStore) userHash(realm, user string) uint64 {
+	var h maphash.Hash
+	h.SetSeed(m.seed)
+	_, _ = h.WriteString(realm)
+	_ = h.WriteByte(0)
+	_, _ = h.WriteString(user)
+	return h.Sum64()
 }

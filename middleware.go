@@ -3,9 +3,11 @@ package session
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
-	"sync"
+	"sync/atomic"
+	"time"
 )
 
 // Manager puts sessions into requests. It is made by New and safe for use by several goroutines.
@@ -13,8 +15,10 @@ type Manager struct {
 	store      Store
 	config     Config
 	attributes string // of the cookie, as long as it goes with the browser
+	removal    string // the line that removes the cookie
+	room       int    // bytes that a token's value may have in the cookie
 	queue      queue
-	warned     sync.Once
+	warned     atomic.Bool
 }
 
 // New returns a Manager that keeps sessions in store, or an error that names every fault of the configuration.
@@ -31,7 +35,10 @@ func New(store Store, cfg Config) (*Manager, error) {
 	if config.ErrorHandler == nil {
 		config.ErrorHandler = answerError
 	}
-	return &Manager{store: store, config: config, attributes: config.attributes()}, nil
+	m := &Manager{store: store, config: config, attributes: config.attributes(), removal: config.cookie("", time.Time{}, time.Time{}).String()}
+	m.room = maxCookie - len(config.Name)
+	m.queue.store, m.queue.config = store, &m.config
+	return m, nil
 }
 
 // answerError is the default ErrorHandler.
@@ -56,29 +63,39 @@ func answerError(w http.ResponseWriter, _ *http.Request, err error) {
 // before the time-out is committed with the 503, and what is set later is reported; with it outside, a handler that was
 // too slow still commits when it gets there, though the client has its 503: put logins where they are quick.
 //
-// Of two managers stacked, the outer one's failed commit answers in place of all that is inside, the inner one's cookie
-// included: change ids under one of them at a time.
+// Several Managers may be stacked, each with a cookie name of its own: two of one name are an error answer that names
+// both. The outer one's failed commit answers in place of all that is inside, the inner one's cookie included: change IDs
+// under one of them at a time.
 //
 // A WebSocket needs a session whose cookie has been sent: begin it in an earlier request. Libraries that write 101 with
 // WriteHeader send the cookie along; with those that hijack first, Hijack fails while a cookie is still to be sent. What
 // is set on an open connection is kept by Session.Save, or at the handler's return.
 func (m *Manager) Middleware(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.Context().Value(managerKey{m}) != nil {
+		ctx := r.Context()
+		if ctx.Value(managerKey{m}) != nil {
 			next.ServeHTTP(w, r)
 			return
 		}
-		x := newExchange(m, w, r)
-		returned := false
-		defer func() { x.finish(returned) }() // a panic goes on, with its own stack
-		next.ServeHTTP(x.response.withAbilities(abilities(w)), x.request)
-		returned = true
+		if outer, ok := ctx.Value(nameKey(m.config.Name)).(*request); ok {
+			m.refuseName(w, r, outer.manager)
+			return
+		}
+		newRequest(m, w, r).serve(next)
 	})
 }
 
-// Require loads the session before next, which is not called if that fails: for handlers with effects that must not
-// happen then. It goes inside Middleware.
-func (m *Manager) Require(next http.Handler) http.Handler {
+// refuseName answers a request that has met two Managers with one cookie name, one of which would lose its sessions.
+func (m *Manager) refuseName(w http.ResponseWriter, r *http.Request, outer *Manager) {
+	err := fmt.Errorf("session: two Managers in one request have the cookie name %s, one with the realm %q on a %T and one with "+
+		"the realm %q on a %T; give them different Config.Names", m.config.Name, outer.config.Realm, outer.store, m.config.Realm, m.store)
+	m.log(r.Context(), slog.LevelError, "session: the response is an error, since two Managers share a cookie name", "error", err)
+	m.config.ErrorHandler(w, r, err)
+}
+
+// Preload loads the session before next, which is not called if that fails: for handlers with effects that must not
+// happen then. It goes inside Middleware. It is no check that anybody is signed in.
+func (m *Manager) Preload(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		s := m.Session(r.Context())
 		failed := s.open().loadErr
@@ -95,7 +112,7 @@ func (m *Manager) Session(ctx context.Context) *Session {
 	if s, ok := ctx.Value(managerKey{m}).(*Session); ok {
 		return s
 	}
-	if s, ok := Lookup(ctx); ok && s.keeper == nil {
+	if s, ok := Lookup(ctx); ok && s.request == nil {
 		return s
 	}
 	panic("session: no session of this Manager in the context; wrap the handler in Manager.Middleware")
@@ -121,12 +138,6 @@ func NewContext(ctx context.Context, s *Session) context.Context {
 	return context.WithValue(ctx, sessionKey{}, s)
 }
 
-// Detached returns a Session that reads like the one stored as record, and is kept by nobody. It is for tests of
-// handlers, with NewContext; package sessiontest makes such sessions of a user and values.
-func Detached(record *Record) *Session {
-	return newSession(defaultConfig(), &state{base: record})
-}
-
 func (m *Manager) log(ctx context.Context, level slog.Level, message string, args ...any) {
 	logger := m.config.Logger
 	if logger == nil {
@@ -136,9 +147,10 @@ func (m *Manager) log(ctx context.Context, level slog.Level, message string, arg
 }
 
 func (m *Manager) warnInsecure(ctx context.Context, host string) {
-	m.warned.Do(func() {
-		m.log(ctx, slog.LevelWarn, "session: a Secure cookie was set on a plain-HTTP request, and browsers will drop it; "+
-			"serve HTTPS, let the proxy in front send X-Forwarded-Proto, or for development set Config.Secure to session.Off",
-			"host", host)
-	})
+	if m.warned.Swap(true) {
+		return
+	}
+	m.log(ctx, slog.LevelWarn, "session: a Secure cookie was set on a plain-HTTP request, and browsers will drop it; "+
+		"serve HTTPS, let the proxy in front send X-Forwarded-Proto, or for development set Config.Secure to session.Off",
+		"host", host)
 }

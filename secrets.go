@@ -9,12 +9,13 @@ import (
 	"unicode"
 )
 
-// ErrWeakSecret is wrapped by the errors about secrets that are missing, short or known.
+// ErrWeakSecret is wrapped by the errors about secrets that are missing, short, known or easy to guess.
 var ErrWeakSecret = errors.New("session: weak secret")
 
 const (
 	minSecret    = 32 // bytes, the size of the keys derived from it
 	minDifferent = 8  // different bytes among them
+	minSurprises = 17 // bytes among them that do not follow from those before; what "openssl rand -hex 16" prints has as many
 	howToSecret  = "make one with: openssl rand -hex 32"
 )
 
@@ -42,13 +43,19 @@ var (
 		"replace_me", "replace-this", "replace_this", "placeholder", "your-secret", "your_secret", "yoursecret",
 		"your secret", "your-32", "your-super", "super-secret", "super_secret", "supersecret", "very-secret",
 		"secret-key-here", "secret_key_here", "insecure-", "example-secret", "example_secret", "keyboard cat",
+		"zaq12wsx", "quick brown fox", "quickbrownfox", "14159265",
 	}
 )
 
-// SecretsFromEnv reads secrets from the environment variable, newest first, separated by commas or white space. The
-// first seals, and all open: to change secrets, put the new one in front, and drop the old one when its sessions have
-// ended. The text is taken literally, nothing is decoded. A missing variable, or a secret that is short or a known
-// example, is an error that wraps ErrWeakSecret and says how to make a good one; it never holds the secret.
+// SecretsFromEnv reads secrets from the environment variable, separated by commas or white space. The first seals, and all
+// open. The text is taken literally, nothing is decoded. A missing variable, or a secret that is short, a known example, or
+// what a person would type, is an error that wraps ErrWeakSecret and says how to make a good one; it never holds the
+// secret.
+//
+// To change the secret A for B, set A,B in all instances, then B,A in all, and B alone when the sessions that A sealed
+// have ended. An instance that does not have B yet can't open what another has sealed with it, and signs that user out.
+//
+// Services that share a secret accept each other's cookies, unless Config.Realm tells them apart. Set it in each of them.
 func SecretsFromEnv(name string) ([][]byte, error) {
 	text, ok := os.LookupEnv(name)
 	if !ok {
@@ -70,7 +77,7 @@ func parseSecrets(text string) ([][]byte, error) {
 	return secrets, checkSecrets(secrets)
 }
 
-// checkSecrets returns an error if there is no secret or one that could be guessed.
+// checkSecrets returns an error if there is no secret, one that could be guessed, or a pair that is none of secrets.
 func checkSecrets(secrets [][]byte) error {
 	if len(secrets) == 0 {
 		return fmt.Errorf("%w: there is none; %s", ErrWeakSecret, howToSecret)
@@ -80,24 +87,168 @@ func checkSecrets(secrets [][]byte) error {
 			return fmt.Errorf("%w: secret %d of %d %s; %s", ErrWeakSecret, i+1, len(secrets), fault, howToSecret)
 		}
 	}
+	if len(secrets) > 1 && isHashAndBlockKey(secrets[0], secrets[1]) {
+		return fmt.Errorf("%w: 64 and 32 raw bytes are what gorilla's NewCookieStore takes as hash key and block key, and here "+
+			"the block key would be a second secret that opens; give one secret, from which both keys are derived. If the "+
+			"two are a new secret and an old one, make the new one of another length; %s", ErrWeakSecret, howToSecret)
+	}
 	return nil
+}
+
+// isHashAndBlockKey reports whether the secrets look like securecookie.GenerateRandomKey(64) and (32). Text of these
+// lengths is left alone: it can be what "openssl rand" prints with -hex 32 and, before that, with -hex 16.
+func isHashAndBlockKey(hash, block []byte) bool {
+	isRaw := func(b []byte) bool {
+		return slices.ContainsFunc(b, func(c byte) bool { return c < ' ' || c > '~' })
+	}
+	return len(hash) == 64 && len(block) == 32 && isRaw(hash) && isRaw(block)
 }
 
 func secretFault(secret []byte) string {
 	if len(secret) < minSecret {
 		return fmt.Sprintf("has %d bytes, and needs %d", len(secret), minSecret)
 	}
-	different := map[byte]bool{}
-	for _, b := range secret {
-		different[b] = true
+	if n := countDifferent(secret); n < minDifferent {
+		return fmt.Sprintf("has only %d different bytes", n)
 	}
-	if len(different) < minDifferent {
-		return fmt.Sprintf("has only %d different bytes", len(different))
-	}
-	lower := strings.ToLower(string(secret))
+	lower := lowerASCII(secret)
 	known := func(phrase string) bool { return strings.Contains(lower, phrase) }
 	if slices.Contains(exampleSecrets, lower) || slices.ContainsFunc(examplePhrases, known) {
 		return "is, or looks like, an example from documentation"
 	}
+	if period := findPeriod(lower); period < minSecret {
+		return fmt.Sprintf("is %d bytes repeated", period)
+	}
+	if !hasSurprises(secret, lower) {
+		return "looks like typed by a person: words, repetitions, sequences or neighbouring keys"
+	}
 	return ""
 }
+
+// countDifferent counts the different bytes, up to as many as are needed.
+func countDifferent(secret []byte) (n int) {
+	var seen [256]bool
+	for _, b := range secret {
+		if seen[b] {
+			continue
+		}
+		seen[b] = true
+		if n++; n == minDifferent {
+			break
+		}
+	}
+	return n
+}
+
+// lowerASCII leaves all other bytes as they are; strings.ToLower makes one of those that are no UTF-8.
+func lowerASCII(secret []byte) string {
+	lower := slices.Clone(secret)
+	for i, b := range lower {
+		if b >= 'A' && b <= 'Z' {
+			lower[i] = b - 'A' + 'a'
+		}
+	}
+	return string(lower)
+}
+
+// findPeriod returns the length of the shortest part that text is at least two repetitions of, the last of which may be cut
+// short; or the length of text.
+func findPeriod(text string) int {
+	for period := 1; period <= len(text)/2; period++ {
+		if text[period:] == text[:len(text)-period] {
+			return period
+		}
+	}
+	return len(text)
+}
+
+// hasSurprises reports whether the secret has enough bytes that do not follow from those before. Random bytes have that
+// many at the start, so of a good secret little is read.
+func hasSurprises(secret []byte, lower string) bool {
+	surprises := 0
+	hasWords := strings.Trim(lower, "0123456789abcdef") != "" // hexadecimal digits make none
+	for i := range secret {
+		read := lower[:i+1]
+		if hasWords && endsWordPart(secret[:i+1], read) || endsRepetition(read) || endsSequence(read) {
+			continue
+		}
+		if surprises++; surprises == minSurprises {
+			return true
+		}
+	}
+	return false
+}
+
+// endsWordPart reports whether the last byte stands between words, or follows the one before it in many words. A capital
+// after a small letter begins another word.
+func endsWordPart(secret []byte, lower string) bool {
+	last := len(secret) - 1
+	switch secret[last] {
+	case ' ', '-', '_', '.', ':', '/':
+		return true
+	}
+	if last == 0 || isLower(secret[last-1]) && !isLower(secret[last]) {
+		return false
+	}
+	return commonPairs[lower[last-1:]]
+}
+
+// endsRepetition reports whether the last three bytes have stood together before.
+func endsRepetition(text string) bool {
+	last := len(text) - 1
+	return last >= 3 && strings.Contains(text[:last], text[last-2:])
+}
+
+// endsSequence reports whether the last byte goes on with a sequence, of which up to four may alternate, as in 1q2w3e4r and
+// in 1qaz2wsx3edc.
+func endsSequence(text string) bool {
+	last := len(text) - 1
+	for stride := 1; stride <= 4 && 2*stride <= last; stride++ {
+		if isSequence(text[last-2*stride], text[last-stride], text[last]) {
+			return true
+		}
+	}
+	return false
+}
+
+func isLower(b byte) bool { return b >= 'a' && b <= 'z' }
+
+// isSequence reports whether a, b and c are the same, go up or down by one, or lie on the keyboard in a row or a column.
+func isSequence(a, b, c byte) bool {
+	if step := int(b) - int(a); step == int(c)-int(b) && step >= -1 && step <= 1 {
+		return true
+	}
+	x, y, z := keyPlaces[a], keyPlaces[b], keyPlaces[c]
+	step := y - x
+	if x == 0 || y == 0 || z == 0 || step != z-y {
+		return false
+	}
+	return step == 1 || step == -1 || step == keyRow || step == -keyRow
+}
+
+// commonPairs are the hundred most frequent pairs of letters in English words.
+var commonPairs = func() map[string]bool {
+	pairs := map[string]bool{}
+	for pair := range strings.FieldsSeq("th he in er an re on at en nd ti es or te of ed is it al ar st to nt ng se ha as ou " +
+		"io le ve co me de hi ri ro ic ne ea ra ce li ch ll be ma si om ur ca el ta la ns di fo ho pe ec pr no ct us ac ot il " +
+		"tr ly nc et ut ss so rs un lo wa ge ie wh ee wi em ad ol rt po we na ul ni ts mo ow pa im mi") {
+		pairs[pair] = true
+	}
+	return pairs
+}()
+
+// keyRow is how far apart two keys in one column are in keyPlaces.
+const keyRow = 100
+
+// keyPlaces tells where a character's key is; zero stands for none.
+var keyPlaces = func() (places [256]int) {
+	for row, keys := range []string{"1234567890-=", "qwertyuiop[]", "asdfghjkl;'", "zxcvbnm,./"} {
+		for column := range len(keys) {
+			places[keys[column]] = (row+1)*keyRow + column
+		}
+	}
+	for column, shifted := range []byte("!@#$%^&*()_+") {
+		places[shifted] = keyRow + column
+	}
+	return places
+}()

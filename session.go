@@ -1,18 +1,3 @@
-// Package session keeps HTTP sessions: a net/http middleware puts a [Session] into each request's context, a [Store]
-// keeps it in a sealed cookie, in memory or in Redis, and the cookie has safe attributes unless told otherwise.
-//
-//	store, err := session.NewCookieStore(secrets...)
-//	sessions, err := session.New(store, session.Config{})
-//	http.ListenAndServe(":8080", sessions.Middleware(mux))
-//
-// In a handler, [FromContext] returns the session. The first method that needs its content loads it, and changes are
-// committed just before the response's first byte: a commit that fails becomes an error response, and nothing that the
-// handler wrote leaves. [Session.Login] gives a new id, which ends session fixation; [Session.Destroy] logs out. [Key]
-// names a value of a type.
-//
-// A request that does not use its session costs the store nothing. One that is still under way when its session ends,
-// by logout or revocation elsewhere, never brings it back. Requests of one session that change different values all
-// keep their changes. What a cookie store can't promise is said at [CookieStore].
 package session
 
 import (
@@ -21,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 )
@@ -32,23 +18,57 @@ import (
 // The zero Session works and is kept by nobody: use it with NewContext to test a handler. All methods are safe for use
 // by several goroutines.
 type Session struct {
-	keeper keeper  // nil for the zero Session
-	config *Config // nil for the zero Session until it is used
+	request *request // nil if nobody keeps the session
+	probe   bool     // it is what Config.Revalidate is shown
+	config  *Config  // nil for the zero Session until it is used
 
-	mu    sync.Mutex
-	state *state // nil until loaded: a request that does not use its session has no need of one
+	loading sync.Mutex // held while the session is loaded, which the application's Revalidate is part of
+	mu      sync.Mutex // never held while application code or the store runs
+	state   *state     // nil until loaded: a request that does not use its session has no need of one
 }
 
-// keeper is what stands behind a Session: one request and the store. Its methods are called with the Session's lock
-// held, but for notify and save.
-type keeper interface {
-	load(*state) error
-	started() bool                   // the response's header has been sent
-	closed() bool                    // the request is over
-	late(op string)                  // a change came after that
-	notify()                         // deliver what happened meanwhile
-	save(ctx context.Context) error  // commit
-	report(key string, decode error) // a stored value does not fit
+// state is a session as its request sees it: what was loaded, and the log of changes made to it since.
+type state struct {
+	base     *Record   // what the log starts from: live, or the tombstone of a session that ended elsewhere; nil for none
+	token    Token     // opens base
+	revoked  *Record   // the tombstone that the request's cookie opens, if its session was ended from outside
+	expired  bool      // the request's cookie opened a session that had run out
+	log      []change  // not committed yet
+	view     draft     // base with the log made on it
+	settings settings  // made by changes that are committed
+	made     int       // how many changes are committed
+	begun    bool      // the session began in this request
+	doubt    *attempt  // a commit whose answer was lost
+	sealed   bool      // the session is in the cookie itself
+	touchAt  time.Time // when its use is to be noted; zero if it need not be, or could not be
+
+	loadErr   error // nothing can be changed, and the response is the error handler's
+	encodeErr error // of a value that was set: there is no commit
+	decodeErr error // of a value that was read
+}
+
+// setBase goes on from what is stored, which token opens.
+func (st *state) setBase(base *Record, token Token, now time.Time) {
+	st.base, st.token, st.touchAt = base, token, time.Time{}
+	if base == nil || base.Ended {
+		return
+	}
+	st.sealed, st.touchAt = token.sealed(), base.touchAt(now)
+}
+
+// note adds a change to the log, and makes it on the view.
+func (st *state) note(c change) {
+	st.log = append(st.log, c)
+	if err := c.apply(&st.view); err != nil {
+		st.encodeErr = cmp.Or(st.encodeErr, err)
+	}
+}
+
+// begin notes that a session begins, if there is none.
+func (st *state) begin(c *Config) {
+	if !st.view.exists() && st.view.late == nil {
+		st.note(begin{c.newToken(), c.Clock()})
+	}
 }
 
 // defaultConfig is what the zero Session goes by.
@@ -60,141 +80,154 @@ var defaultConfig = sync.OnceValue(func() *Config {
 	return &config
 })
 
-// newSession returns a loaded session that is kept by nobody.
-func newSession(config *Config, st *state) *Session {
-	st.config = config
-	return &Session{config: config, state: st}
+// newSession returns a loaded session that nobody keeps.
+func newSession(config *Config, base *Record) *Session {
+	return &Session{config: config, state: &state{base: base, view: newDraft(config, base, settings{})}}
 }
 
-// open locks and loads the session.
+// Detached returns a Session that reads like the one stored as record, and is kept by nobody. It is for tests of
+// handlers, with NewContext; package sessiontest makes such sessions of a user and values.
+func Detached(record *Record) *Session { return newSession(defaultConfig(), record) }
+
+// open loads the session if need be, and returns its state with the lock held.
 func (s *Session) open() *state {
 	s.mu.Lock()
 	if s.state != nil {
 		return s.state
 	}
-	if s.config == nil {
-		s.config = defaultConfig()
-	}
-	s.state = &state{config: s.config}
-	if s.keeper != nil {
-		s.load()
-	}
+	s.mu.Unlock()
+	s.load()
+	s.mu.Lock()
 	return s.state
 }
 
 var errLoadPanicked = errors.New("session: it was not loaded, since that panicked")
 
-// load asks the keeper. If that panics, as Config.Revalidate or a store may, the panic goes on, and who uses the session
-// all the same finds that it could not be loaded.
+// load loads the session once. A panic goes on, as Config.Revalidate or a store may raise one; whoever uses the session
+// after it finds that it could not be loaded.
 func (s *Session) load() {
-	returned := false
-	defer func() {
-		if !returned {
-			s.state = &state{config: s.config, loadErr: errLoadPanicked}
-			s.mu.Unlock()
-		}
-	}()
-	s.state.loadErr = s.keeper.load(s.state)
-	returned = true
-}
-
-// used tells whether a method has loaded the session.
-func (s *Session) used() bool {
+	s.loading.Lock()
+	defer s.loading.Unlock()
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.state != nil
+	loaded := s.state != nil
+	if s.config == nil {
+		s.config = defaultConfig()
+	}
+	s.mu.Unlock()
+	if loaded {
+		return
+	}
+	st := &state{view: draft{config: s.config}}
+	failure := errLoadPanicked
+	defer func() {
+		if failure != nil {
+			st = &state{loadErr: failure, view: draft{config: s.config}}
+		}
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.state = st
+	}()
+	if s.request == nil {
+		failure = nil
+		return
+	}
+	failure = s.request.load(st)
 }
 
-// close unlocks the session and lets out the events that came up meanwhile.
+// close unlocks the session and tells what came up meanwhile. During a commit of the request, the commit does that.
 func (s *Session) close() {
+	untold := s.request != nil && len(s.request.untold) > 0 && len(s.request.committing) == 0
 	s.mu.Unlock()
-	if s.keeper != nil {
-		s.keeper.notify()
+	if untold {
+		s.request.tellAll()
 	}
 }
 
-// change makes a change that needs no answer.
+// change makes a change that needs no answer. After the end of the request it is reported as lost.
 func (s *Session) change(op string, f func(*state)) {
 	st := s.open()
 	defer s.close()
 	switch {
 	case st.loadErr != nil: // the response will be the error handler's
-	case s.keeper != nil && s.keeper.closed():
-		s.keeper.late(op)
+	case s.request != nil && s.request.stage == finished:
+		s.request.reportLate(op)
 	default:
 		f(st)
 	}
 }
 
-// now returns the time by the Manager's clock. The zero Session must be loaded.
-func (s *Session) now() time.Time { return s.config.now() }
-
-// Get reads the value of key into dst, a pointer, and tells whether there was one. It leaves dst alone if there is
+// Get reads the value of key into dst, a pointer, and reports whether there was one. It leaves dst alone if there is
 // none, or if the value does not fit, which Err then tells. A number read into an any becomes a json.Number.
 func (s *Session) Get(key string, dst any) bool {
 	raw := s.raw(key)
-	return raw != nil && s.decoded(key, raw, dst)
+	return raw != nil && s.decode(key, raw, dst)
 }
 
 // raw returns the value of key as the request sees it, or nil.
 func (s *Session) raw(key string) json.RawMessage {
 	st := s.open()
 	defer s.close()
-	return st.get(key)
+	return st.view.get(key)
 }
 
-// decoded reads raw into dst, without the lock: a type's own decoding is the application's code. It notes a value that
-// does not fit, and leaves dst alone then.
-func (s *Session) decoded(key string, raw json.RawMessage, dst any) bool {
-	err := decode(key, raw, dst)
+// decode reads raw into dst, without the lock: a type's own decoding is the application's code. It notes a value that does
+// not fit, and leaves dst alone then.
+func (s *Session) decode(key string, raw json.RawMessage, dst any) bool {
+	err := decodeValue(key, raw, dst)
 	if err == nil {
 		return true
 	}
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.misfit(key, err)
+	defer s.close()
+	s.state.decodeErr = cmp.Or(s.state.decodeErr, err)
+	if s.request != nil {
+		s.request.reportUnreadable(key, err)
+	}
 	return false
 }
 
-// misfit notes, with the lock held, a stored value that could not be read. It never blocks a commit.
-func (s *Session) misfit(key string, err error) {
-	s.state.decodeErr = cmp.Or(s.state.decodeErr, err)
-	if s.keeper != nil {
-		s.keeper.report(key, err)
-	}
+// fail notes that a value can't be stored: there is no commit.
+func (s *Session) fail(op string, err error) {
+	s.change(op, func(st *state) { st.encodeErr = cmp.Or(st.encodeErr, err) })
 }
 
-// Set stores value under key, as JSON made now: later changes to value do not matter. A value that can't be encoded, is
-// not valid UTF-8 or takes over MaxValueSize bytes fails the commit, and so does a key that is not valid UTF-8.
+// Set stores value under key, as JSON made now: later changes to value do not matter. A value that can't be encoded, or
+// would be altered, fails the commit, and so does a key that is not valid UTF-8.
 func (s *Session) Set(key string, value any) {
-	raw, err := encode(key, value)
+	raw, err := encodeValue(key, value)
+	if err != nil {
+		s.fail("Set", err)
+		return
+	}
 	s.change("Set", func(st *state) {
-		if err != nil {
-			st.encodeErr = cmp.Or(st.encodeErr, err)
-			return
-		}
-		st.set(key, raw, s.now())
+		st.begin(s.config)
+		st.note(set{key, raw})
 	})
 }
 
-// Has tells whether there is a value under key.
+// Has reports whether there is a value under key.
 func (s *Session) Has(key string) bool { return s.raw(key) != nil }
 
 // Keys returns the keys that have values, sorted.
 func (s *Session) Keys() []string {
 	st := s.open()
 	defer s.close()
-	return st.keys()
+	var keys []string
+	for key := range st.view.values().All() {
+		keys = append(keys, key)
+	}
+	return keys
 }
 
-// Delete removes the values of keys. A key without a value is no error.
+// Delete removes the values of keys. A key without a value is no error: another request may just have set it.
 func (s *Session) Delete(keys ...string) {
-	s.change("Delete", func(st *state) { st.delete(keys...) })
+	s.change("Delete", func(st *state) { st.note(remove{slices.Clone(keys)}) })
 }
 
-// Clear removes all values and flashes. User, note and lifetime stay; see Destroy.
+// Clear removes all values and flashes, also those that another request adds meanwhile. User, note and lifetime stay; see
+// Destroy.
 func (s *Session) Clear() {
-	s.change("Clear", func(st *state) { st.clear() })
+	s.change("Clear", func(st *state) { st.note(clearAll{}) })
 }
 
 // Flash is a message for the next page.
@@ -203,62 +236,71 @@ type Flash struct {
 	Message  string `json:"message"`
 }
 
-// Flash adds a message for a later request to read with Flashes. It is stored like a value, and fails the commit for the
-// same reasons. Login drops the flashes there were: add them after it.
+const flashIDSize = 6 // bytes of randomness, unique among the flashes of one session
+
+// Flash adds a message for a later request to read with Flashes. Text that is not valid UTF-8 fails the commit. Login
+// drops the flashes there were: add them after it.
 func (s *Session) Flash(category, message string) {
-	raw, err := encode("flash", Flash{category, message})
+	if err := checkTexts("flash", category, message); err != nil {
+		s.fail("Flash", err)
+		return
+	}
 	s.change("Flash", func(st *state) {
-		if err != nil {
-			st.encodeErr = cmp.Or(st.encodeErr, err)
-			return
-		}
-		st.flash(raw, s.now())
+		st.begin(s.config)
+		st.note(flash{StoredFlash{ID: randomText(flashIDSize), Category: category, Message: message}})
 	})
 }
 
-// Flashes returns the messages in the order they were added, and removes them. Two requests at once may both get them.
+// Flashes returns the messages in the order they were added, and removes them, except for a HEAD request, whose answer
+// shows nobody a message. Two requests at once may both get them.
 func (s *Session) Flashes() []Flash {
 	var flashes []Flash
 	s.change("Flashes", func(st *state) {
-		for _, raw := range st.takeFlashes() {
-			var flash Flash
-			if err := decode("flash", raw, &flash); err != nil {
-				s.misfit("flash", err)
-				continue
-			}
-			flashes = append(flashes, flash)
+		ids := make(map[string]bool)
+		for _, f := range st.view.record.Flashes {
+			flashes = append(flashes, Flash{f.Category, f.Message})
+			ids[f.ID] = true
+		}
+		if len(ids) > 0 && (s.request == nil || !s.request.isHead()) {
+			st.note(takeFlash{ids})
 		}
 	})
 	return flashes
 }
 
+// maxUpdateTries is how often an Update starts again because its value was changed by another goroutine of the request.
+const maxUpdateTries = 1000
+
+var errUpdateUsesSession = errors.New("its function must not change the session")
+
 // update makes f's change of a value, without holding the lock while f runs.
 func (s *Session) update(key string, f updateFunc) {
-	for {
-		st := s.open()
-		raw, version := st.get(key), st.version
-		s.close()
-		next, err := f(raw)
-		if s.updateAt(version, key, next, err, f) {
+	for range maxUpdateTries {
+		old := s.raw(key)
+		raw, err := f(old)
+		if err != nil {
+			s.fail("Update", err)
+			return
+		}
+		if s.noteUpdate(key, old, raw, f) {
 			return
 		}
 	}
+	s.fail("Update", fmt.Errorf("session: Update of key %q: %w", key, errUpdateUsesSession))
 }
 
-// updateAt notes an update unless the session changed since the version given.
-func (s *Session) updateAt(version int, key string, raw json.RawMessage, err error, f updateFunc) (done bool) {
-	done = true
+// noteUpdate notes an update that made raw of old, unless the value is another one now.
+func (s *Session) noteUpdate(key string, old, raw json.RawMessage, f updateFunc) (noted bool) {
+	noted = true
 	s.change("Update", func(st *state) {
-		switch {
-		case st.version != version:
-			done = false
-		case err != nil:
-			st.encodeErr = cmp.Or(st.encodeErr, err)
-		default:
-			st.update(key, raw, f, s.now())
+		if noted = string(st.view.get(key)) == string(old); !noted {
+			return
 		}
+		st.begin(s.config)
+		st.log = append(st.log, update{key, f})
+		st.view.edit(key, raw)
 	})
-	return done
+	return noted
 }
 
 // lifecycle makes a change of the session itself, and returns why it can't be made.
@@ -268,48 +310,79 @@ func (s *Session) lifecycle(f func(*state) error) error {
 	if st.loadErr != nil {
 		return st.loadErr
 	}
-	if s.keeper != nil && s.keeper.closed() {
+	if s.request != nil && s.request.stage == finished {
 		return ErrResponseStarted
 	}
 	return f(st)
 }
 
-func (s *Session) responseStarted() bool { return s.keeper != nil && s.keeper.started() }
+// cookieSent reports whether the response's header has left. It is called with the lock held.
+func (s *Session) cookieSent() bool { return s.request != nil && s.request.stage != open }
 
-// Regenerate gives the session a new id and keeps its values and its lifetime. Call it when what the session may do
+// errInRevalidate is what calls return that Config.Revalidate must not make.
+var errInRevalidate = errors.New("session: it can't be called in Config.Revalidate")
+
+// Regenerate gives the session a new ID and keeps its values and its lifetime. Call it when what the session may do
 // grows; Login does so itself. Without a session it does nothing. Nil means that it will be done at the commit, before
-// the response leaves: the old id is then dead, and only the response has the new one. It returns ErrSessionEnded if
-// the session has ended, ErrResponseStarted if the cookie can't be sent any more, or the error of the load.
+// the response leaves: the old ID is then dead, and only the response has the new one. Of one session it is done once in
+// 200 ms; a second one waits. It returns ErrSessionEnded if the session has ended, ErrResponseStarted if the cookie can't
+// be sent any more, or the error of the load.
 func (s *Session) Regenerate() error {
 	return s.lifecycle(func(st *state) error {
 		switch {
-		case st.lapsed:
+		case st.view.late != nil:
 			return ErrSessionEnded
-		case s.responseStarted():
+		case s.cookieSent():
 			return ErrResponseStarted
+		case st.view.exists():
+			st.note(regenerate{s.config.newToken()})
 		}
-		st.renew()
 		return nil
 	})
 }
 
-// Login binds the session to user under a new id, with a new lifetime. Values and flashes are dropped, so that nothing
-// crosses from one user, or from nobody, to another; but for the values of the keys in keep. Nil means that it will be
-// done at the commit, as for Regenerate. It always starts a session, also where the old one has ended meanwhile. It
-// returns an error for an empty user, ErrResponseStarted if the cookie can't be sent any more, or the error of the
-// load.
+// Login starts a new session for user, with a new ID and a new lifetime. It drops all values and flashes except the values
+// of the keys in keep. The change is saved when the response starts; from then on the old ID is invalid. It always starts
+// a session, also where the old one has ended meanwhile: then nothing is kept of that. It returns an error for an empty
+// user or one over 1 KiB, ErrResponseStarted if the cookie can't be sent any more, or the error of the load.
 func (s *Session) Login(user string, keep ...string) error {
-	if user == "" {
-		return errors.New("session: Login needs a user, and got an empty string")
-	}
-	if _, err := encode("user", user); err != nil {
+	if err := checkUser("Login", user); err != nil {
 		return err
 	}
+	if s.probe {
+		return errInRevalidate
+	}
 	return s.lifecycle(func(st *state) error {
-		if s.responseStarted() {
+		if s.cookieSent() {
 			return ErrResponseStarted
 		}
-		st.login(user, keep, s.now())
+		st.note(login{s.config.newToken(), s.config.Clock(), user, slices.Clone(keep)})
+		return nil
+	})
+}
+
+// RenameUser goes on with the session of a user under another name, for instance after a change of the e-mail address
+// that users are known by. The session gets a new ID; values, lifetime and AuthenticatedAt stay. Other sessions of the
+// user keep the old name: end them by Manager.RevokeUser of that name, with this session's ID excepted, since for a minute
+// its old ID leads to it. It returns an error for an empty name or one over 1 KiB, if nobody is signed in, and what
+// Regenerate returns.
+func (s *Session) RenameUser(user string) error {
+	if err := checkUser("RenameUser", user); err != nil {
+		return err
+	}
+	if s.probe {
+		return errInRevalidate
+	}
+	return s.lifecycle(func(st *state) error {
+		switch {
+		case st.view.late != nil:
+			return ErrSessionEnded
+		case st.view.record.User == "":
+			return errors.New("session: RenameUser needs a session that is signed in")
+		case s.cookieSent():
+			return ErrResponseStarted
+		}
+		st.note(rename{regenerate{s.config.newToken()}, user})
 		return nil
 	})
 }
@@ -319,14 +392,13 @@ func (s *Session) Login(user string, keep ...string) error {
 // more, in which case the record still goes. After the handler has returned that is the answer too, and nothing is done:
 // use Manager.Revoke.
 func (s *Session) Destroy() error {
+	if s.probe {
+		return errInRevalidate
+	}
 	return s.lifecycle(func(st *state) error {
 		st.encodeErr = nil // it was about values that are gone
-		if st.lapsed {
-			st.pending = pending{}
-			return nil
-		}
-		st.end()
-		if s.responseStarted() {
+		st.note(destroy{})
+		if s.cookieSent() && st.base != nil {
 			return ErrResponseStarted
 		}
 		return nil
@@ -334,31 +406,33 @@ func (s *Session) Destroy() error {
 }
 
 // Save commits now what was changed so far, for handlers that stream or hijack the connection, or that have to know.
+// It asks the store even if nothing was changed, so that it tells a stream whether its session still stands.
 // Config.StoreTimeout bounds it; a commit once begun is not cut short by the context's end. It returns
-// ErrResponseStarted if a cookie would have to be sent and can't be, ErrSessionEnded if the session ended meanwhile,
-// ErrCookieTooLarge, a *StoreError, or the error of a load or of a value's encoding. Unless the session ended, the
-// changes are still there after an error, and the commit at the response's start tries again; what was done before, and
-// only its reply lost, is not done twice within ten seconds, after which an Update may count again. As it puts the
-// cookie into the response's header, it may not run while another goroutine uses that.
+// ErrResponseStarted if a cookie would have to be sent and can't be, ErrSessionEnded if the session has ended,
+// ErrCookieTooLarge, ErrTooLarge, a *StoreError, or the error of a load or of a value's encoding. Unless the session ended,
+// the changes are still there after an error, and the commit at the response's start tries again; what was done before,
+// and only its answer lost, is not done twice. As it puts the cookie into the response's header, it may not run while
+// another goroutine uses that.
 func (s *Session) Save(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	s.open()
-	s.close()
-	if s.keeper == nil {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		return s.state.encodeErr
+	if s.probe {
+		return errInRevalidate
 	}
-	return s.keeper.save(ctx)
+	st := s.open()
+	err := cmp.Or(st.loadErr, st.encodeErr)
+	s.close()
+	if s.request == nil || err != nil {
+		return err
+	}
+	return s.request.save(ctx)
 }
 
-// SetPersistent decides whether this session's cookie survives closing the browser, in place of Config.Persistent. It,
-// SetLifetime and SetNote are stored together: of two requests that call any of them at once, the last one counts. A
-// later Login starts from the configuration again, but for what its own request has called.
+// SetPersistent decides whether this session's cookie survives closing the browser, in place of Config.Persistent. A
+// later Login starts from the configuration again, except for what its own request has called.
 func (s *Session) SetPersistent(persistent bool) {
-	s.change("SetPersistent", func(st *state) { st.persistent = &persistent; st.attribute() })
+	s.change("SetPersistent", func(st *state) { st.note(setting{settings{persistent: &persistent}}) })
 }
 
 // SetLifetime gives this session limits of its own, counted from its start, as for "remember me": call it after Login.
@@ -366,27 +440,26 @@ func (s *Session) SetPersistent(persistent bool) {
 // Config.IdleTimeout and Config.Lifetime hold, and a breach fails the commit.
 func (s *Session) SetLifetime(idle, lifetime time.Duration) {
 	s.change("SetLifetime", func(st *state) {
-		if fault := lifetimeFault(idle, lifetime, st.config.Lifetime); fault != "" {
+		if fault := lifetimeFault(idle, lifetime, s.config.Lifetime); fault != "" {
 			st.encodeErr = cmp.Or(st.encodeErr, fmt.Errorf("session: SetLifetime: %s", fault))
 			return
 		}
-		st.limits = &limits{idle, lifetime}
-		st.attribute()
+		st.note(setting{settings{limits: &limits{idle, lifetime}}})
 	})
 }
 
-// SetNote keeps a note with the session, such as a device's name, that Manager.Sessions shows. Login drops the note
-// an earlier request set. It makes no session of its own.
+// SetNote keeps a note with the session, such as a device's name, that Manager.Sessions shows. One that is over 256 bytes
+// or not valid UTF-8 fails the commit. Login drops the note an earlier request set. It makes no session of its own.
 func (s *Session) SetNote(note string) {
-	_, err := encode("note", note)
-	s.change("SetNote", func(st *state) {
-		if err != nil {
-			st.encodeErr = cmp.Or(st.encodeErr, err)
-			return
-		}
-		st.note = &note
-		st.attribute()
-	})
+	err := checkTexts("note", note)
+	if err == nil && len(note) > maxNote {
+		err = fmt.Errorf("session: SetNote: the note has %d bytes, and may have %d", len(note), maxNote)
+	}
+	if err != nil {
+		s.fail("SetNote", err)
+		return
+	}
+	s.change("SetNote", func(st *state) { st.note(setting{settings{note: &note}}) })
 }
 
 // Err returns the first error of loading the session, of encoding a value, or of reading a stored value. The last kind
@@ -395,4 +468,15 @@ func (s *Session) Err() error {
 	st := s.open()
 	defer s.close()
 	return cmp.Or(st.loadErr, st.encodeErr, st.decodeErr)
+}
+
+// checkUser returns an error for a name that no session can have.
+func checkUser(op, user string) error {
+	switch {
+	case user == "":
+		return errors.New("session: " + op + " needs a user, and got an empty string")
+	case len(user) > maxUser:
+		return fmt.Errorf("session: %s: the user's name has %d bytes, and may have %d", op, len(user), maxUser)
+	}
+	return checkTexts("user", user)
 }

@@ -1,22 +1,29 @@
 package session
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 	"time"
 )
 
 // Info describes a session to its user or to an administrator.
 type Info struct {
-	ID              string // public handle, for Revoke; opens nothing
+	ID              string // public, for Revoke; opens nothing
 	User            string
 	Note            string // by Session.SetNote
 	CreatedAt       time.Time
 	AuthenticatedAt time.Time
 	LastUsedAt      time.Time // to the precision of a touch, a twentieth of the idle timeout
 	ExpiresAt       time.Time // if it is not used again
+}
+
+// byLogin orders sessions by the time of their logins.
+func byLogin(a, b *Record) int {
+	return cmp.Or(a.AuthenticatedAt.Compare(b.AuthenticatedAt), cmp.Compare(a.ID, b.ID))
 }
 
 // Sessions returns the live sessions of user, the latest login first. The error wraps errors.ErrUnsupported if the store
@@ -26,60 +33,196 @@ func (m *Manager) Sessions(ctx context.Context, user string) ([]Info, error) {
 	if !ok {
 		return nil, fmt.Errorf("session: %T can't list sessions: %w", m.store, errors.ErrUnsupported)
 	}
-	var infos []Info
-	err := m.forUser(ctx, user, "list", func(ctx context.Context) error {
-		records, err := store.UserSessions(ctx, user)
-		slices.SortFunc(records, func(a, b *Record) int { return byLogin(b, a) })
-		for _, r := range records {
-			infos = append(infos, Info{r.ID, r.User, r.Note, r.Created, r.Authenticated, r.Used, r.Expires()})
-		}
-		return err
-	})
-	return infos, err
+	if err := checkUser("Sessions", user); err != nil {
+		return nil, err
+	}
+	call := m.storeContext(ctx, userTimeouts*m.config.StoreTimeout)
+	defer call.Release()
+	records, err := store.UserSessions(call, m.config.Realm, user)
+	if err != nil {
+		return nil, userError(OpList, err)
+	}
+	now := m.config.Clock()
+	records = slices.DeleteFunc(slices.Clone(records), func(r *Record) bool { return r.condition(now) != live })
+	slices.SortFunc(records, func(a, b *Record) int { return byLogin(b, a) })
+	infos := make([]Info, len(records))
+	for i, r := range records {
+		infos[i] = Info{r.ID, r.User, r.Note, r.CreatedAt, r.AuthenticatedAt, lastUse(r, now), r.endsAt(now)}
+	}
+	return infos, nil
 }
 
-// Revoke ends the session with this handle if it is user's. Otherwise the error wraps ErrNotFound, whether there is
-// such a session or not. It wraps errors.ErrUnsupported if the store can't revoke; a CookieStore can't know its
-// sessions, and returns nil for any handle. It is a *StoreError if the store failed, which may take ten times
-// Config.StoreTimeout. To end the request's own session use Session.Destroy: revoked, it is one that has ended, in
-// which nothing can be set any more.
+// Revoke ends the session with this ID if it is user's. Otherwise the error wraps ErrNotFound, whether there is such a
+// session or not. It wraps errors.ErrUnsupported if the store can't revoke; a CookieStore can't know its sessions, and
+// returns nil for any ID, with an event. It is a *StoreError if the store failed, which may take ten times
+// Config.StoreTimeout. To end the request's own session use Session.Destroy: revoked, it is one that has ended, in which
+// nothing can be set any more.
 func (m *Manager) Revoke(ctx context.Context, user, id string) error {
-	store, ok := m.store.(Revoker)
-	if !ok {
-		return m.cannotRevoke()
+	if err := checkUser("Revoke", user); err != nil {
+		return err
 	}
-	err := m.forUser(ctx, user, "revoke", func(ctx context.Context) error { return store.EndUserSession(ctx, user, id) })
-	if err == nil {
-		m.revoked(ctx, id, user, "one")
+	call := m.storeContext(ctx, userTimeouts*m.config.StoreTimeout)
+	defer call.Release()
+	err := m.revoke(call, user, id)
+	if err != nil {
+		return userError(OpEnd, err)
+	}
+	m.tell(ctx, Event{Kind: EventRevoked, ID: id, User: user, Reason: ReasonOne})
+	return nil
+}
+
+func (m *Manager) revoke(ctx context.Context, user, id string) error {
+	if store, ok := m.store.(UserEnder); ok {
+		return store.EndUserSession(ctx, m.config.Realm, user, id)
+	}
+	known, err := m.loadFollowing(ctx, user, id)
+	if err != nil {
+		return err
+	}
+	ended, err := m.endLoaded(ctx, NewToken(known.ID, "").WithRealm(m.config.Realm), known, endAs{revoked: true})
+	if err == nil && !ended.put {
+		return ErrNotFound // it has ended by itself meanwhile
 	}
 	return err
 }
 
-// RevokeUser ends all sessions of user but those whose handles are given, as they are now, and returns how many; a
-// CookieStore can't count and returns zero, and after a lost reply the number may be too low. After it returns, no
-// process accepts them at their next load: but for one with a NearCache, for its MaxStaleness at most, and one that
-// does not share the RevocationList. Excepting the handle of a session that this request is about to regenerate keeps
-// that session. It may take ten times Config.StoreTimeout. The error wraps errors.ErrUnsupported if the store can't
-// revoke, and is a *StoreError if it failed; the number is then what was ended.
-func (m *Manager) RevokeUser(ctx context.Context, user string, except ...string) (int, error) {
-	store, ok := m.store.(Revoker)
-	if !ok {
-		return 0, m.cannotRevoke()
+// loadFollowing returns the user's session with this ID, or what it goes on as: live or a tombstone. A successor that is
+// not there yet is one to end.
+func (m *Manager) loadFollowing(ctx context.Context, user, id string) (*Record, error) {
+	var known *Record
+	for {
+		record, err := m.store.Load(ctx, NewToken(id, "").WithRealm(m.config.Realm))
+		switch {
+		case errors.Is(err, ErrNotFound) && known != nil:
+			return known, nil
+		case err != nil:
+			return nil, err
+		case record.ID != id || record.Realm != m.config.Realm || record.User != user:
+			return nil, ErrNotFound
+		case record.condition(m.config.Clock()) == live, record.Ended && record.Successor == "":
+			return record, nil
+		case !record.Ended:
+			return nil, ErrNotFound
+		}
+		known, id = record, record.Successor
 	}
-	except = m.withStored(ctx, except)
-	var ended int
-	err := m.forUser(ctx, user, "revoke", func(ctx context.Context) (err error) {
-		ended, err = store.EndUserSessions(ctx, user, except)
-		return err
-	})
-	if err == nil {
-		m.revoked(ctx, "", user, "all")
-	}
-	return ended, err
 }
 
-// withStored adds the stored handle of this request's session where its new one is named: Session.ID returns the new one
-// as soon as Regenerate or Login is called, and the store does not know that yet. Login's values may come from there.
+// RevokeUser ends all sessions of user except those whose IDs are given, and returns how many live ones it ended; a
+// CookieStore can't count and returns zero. After it returns, no process accepts them at their next load, except one with
+// a NearCache, for its MaxStaleness at most, and one that does not share the store of WithRevocations. Excepting the ID of
+// a session that this request is about to regenerate keeps that session. It may take ten times Config.StoreTimeout. The
+// error wraps errors.ErrUnsupported if the store can't revoke, and is a *StoreError if it failed; the number is then what
+// was ended.
+func (m *Manager) RevokeUser(ctx context.Context, user string, except ...string) (int, error) {
+	if err := checkUser("RevokeUser", user); err != nil {
+		return 0, err
+	}
+	except = m.withStored(ctx, except)
+	call := m.storeContext(ctx, userTimeouts*m.config.StoreTimeout)
+	defer call.Release()
+	ended, op, err := m.revokeUser(call, user, except)
+	if err != nil {
+		return ended, userError(op, err)
+	}
+	m.tell(ctx, Event{Kind: EventRevoked, User: user, Reason: ReasonAll})
+	return ended, nil
+}
+
+func (m *Manager) revokeUser(ctx context.Context, user string, except []string) (ended int, op Op, err error) {
+	switch store := m.store.(type) {
+	case UserEnder:
+		return 0, OpEnd, store.EndUser(ctx, m.config.Realm, user, except)
+	case UserStore:
+		records, err := store.UserSessions(ctx, m.config.Realm, user)
+		if err != nil {
+			return 0, OpList, err
+		}
+		spared, err := m.withSuccessors(ctx, except)
+		if err != nil {
+			return 0, OpLoad, err
+		}
+		ended, err = m.endAll(ctx, records, spared)
+		return ended, OpEnd, err
+	}
+	return 0, OpEnd, fmt.Errorf("%T can't revoke the sessions of a user: %w", m.store, errors.ErrUnsupported)
+}
+
+// withSuccessors returns the IDs and those that their sessions go on as. They are loaded after the list was: what a
+// session that is excepted goes on as, and is on the list, is known by then.
+func (m *Manager) withSuccessors(ctx context.Context, ids []string) (map[string]bool, error) {
+	all := make(map[string]bool)
+	for _, id := range ids {
+		for id != "" && !all[id] {
+			all[id] = true
+			record, err := m.store.Load(ctx, NewToken(id, "").WithRealm(m.config.Realm))
+			switch {
+			case errors.Is(err, ErrNotFound):
+				id = ""
+			case err != nil:
+				return nil, err
+			case record.Realm != m.config.Realm:
+				id = ""
+			default:
+				id = record.Successor
+			}
+		}
+	}
+	return all, nil
+}
+
+// endsAtOnce is how many sessions of a user are ended at the same time.
+const endsAtOnce = 32
+
+// endAll ends the sessions listed, and what they go on as, except those spared. It returns how many were live.
+func (m *Manager) endAll(ctx context.Context, records []*Record, spared map[string]bool) (int, error) {
+	var (
+		mu      sync.Mutex
+		workers sync.WaitGroup
+		work    = make(chan *Record, len(records))
+		ended   int
+		failure error
+		panics  any
+	)
+	end := func(r *Record) {
+		defer func() {
+			if p := recover(); p != nil { // the store's: it belongs to who called
+				mu.Lock()
+				defer mu.Unlock()
+				panics = p
+			}
+		}()
+		result, err := m.endLoaded(ctx, NewToken(r.ID, "").WithRealm(r.Realm), r, endAs{revoked: true, spared: spared})
+		mu.Lock()
+		defer mu.Unlock()
+		failure = cmp.Or(failure, err)
+		if result.put && result.replaced.condition(m.config.Clock()) == live {
+			ended++
+		}
+	}
+	now := m.config.Clock()
+	for _, r := range records {
+		if !spared[r.ID] && r.condition(now) != absent { // what a tombstone whose minute is over names, is on the list itself
+			work <- r
+		}
+	}
+	close(work)
+	for range min(endsAtOnce, len(records)) {
+		workers.Go(func() {
+			for r := range work {
+				end(r)
+			}
+		})
+	}
+	workers.Wait()
+	if panics != nil {
+		panic(panics)
+	}
+	return ended, failure
+}
+
+// withStored adds the stored ID of this request's session where its new one is named: Session.ID returns the new one as
+// soon as Regenerate or Login is called, and the store does not know that yet. Login's values may come from there.
 func (m *Manager) withStored(ctx context.Context, ids []string) []string {
 	s, ok := ctx.Value(managerKey{m}).(*Session)
 	if !ok {
@@ -88,7 +231,7 @@ func (m *Manager) withStored(ctx context.Context, ids []string) []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	st := s.state
-	if st == nil || st.base == nil || st.id() == st.base.ID || !slices.Contains(ids, st.id()) {
+	if st == nil || st.base == nil || st.view.id() == st.base.ID || !slices.Contains(ids, st.view.id()) {
 		return ids
 	}
 	return append(slices.Clone(ids), st.base.ID)
@@ -97,26 +240,49 @@ func (m *Manager) withStored(ctx context.Context, ids []string) []string {
 // userTimeouts is how many times Config.StoreTimeout the work on all sessions of a user may take.
 const userTimeouts = 10
 
-// forUser calls the store for a user, and returns its failure as a *StoreError.
-func (m *Manager) forUser(ctx context.Context, user, op string, f func(context.Context) error) error {
-	if user == "" {
-		return errors.New("session: " + op + " needs a user, and got an empty string")
-	}
-	call := m.storeContext(ctx, userTimeouts*m.config.StoreTimeout)
-	defer call.release()
-	err := f(call)
-	if err == nil || errors.Is(err, ErrNotFound) || errors.Is(err, errors.ErrUnsupported) {
+// userError returns the failure of a store as a *StoreError; what is no failure, as it is.
+func userError(op Op, err error) error {
+	if errors.Is(err, ErrNotFound) || errors.Is(err, errors.ErrUnsupported) {
 		return err
 	}
 	return &StoreError{Op: op, Err: err}
 }
 
-func (m *Manager) cannotRevoke() error {
-	return fmt.Errorf("session: %T can't revoke: %w", m.store, errors.ErrUnsupported)
+func (m *Manager) tell(ctx context.Context, event Event) {
+	if m.config.OnEvent != nil {
+		event.Time = m.config.Clock()
+		m.config.OnEvent(ctx, event)
+	}
 }
 
-func (m *Manager) revoked(ctx context.Context, id, user, reason string) {
-	if m.config.OnEvent != nil {
-		m.config.OnEvent(ctx, Event{Kind: EventRevoked, ID: id, User: user, Reason: reason, Time: m.config.Clock()})
+// evictMost is how many sessions of a user one login ends.
+const evictMost = 100
+
+// enforceMaxPerUser ends the oldest sessions of the user who has just logged in, over the maximum. The login stands if
+// that fails: an event tells, and the next login ends more.
+func (q *request) enforceMaxPerUser(ctx context.Context, latest *Record) {
+	m := q.manager
+	store, ok := m.store.(UserStore)
+	if !ok || m.config.MaxPerUser == 0 {
+		return
+	}
+	records, err := store.UserSessions(ctx, latest.Realm, latest.User)
+	if err != nil {
+		_ = q.storeError(OpList, latest, err)
+		return
+	}
+	now := m.config.Clock()
+	records = slices.DeleteFunc(slices.Clone(records), func(r *Record) bool { return r.condition(now) != live })
+	slices.SortFunc(records, byLogin) // every process takes the same ones for the oldest, so logins at once leave the maximum
+	over := len(records) - m.config.MaxPerUser
+	for _, r := range records[:min(max(over, 0), evictMost)] {
+		result, err := m.endSession(ctx, NewToken(r.ID, "").WithRealm(r.Realm), r, endAs{revoked: true})
+		if err != nil {
+			_ = q.storeError(OpEnd, r, err)
+			return
+		}
+		if result.replaced.condition(now) == live {
+			q.noteEvent(EventEvicted, r, "", nil)
+		}
 	}
 }

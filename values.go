@@ -2,141 +2,213 @@ package session
 
 import (
 	"bytes"
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"reflect"
-	"strconv"
+	"iter"
+	"maps"
+	"slices"
 	"unicode/utf8"
 )
 
-// MaxValueSize is the most bytes of JSON that one value may take. A larger one fails the commit with its key's name;
-// the cookie store holds far less in all.
-const MaxValueSize = 1 << 20
-
-var (
-	errInvalidUTF8 = errors.New("it holds text that is not valid UTF-8, which JSON would alter")
-	errValueSize   = fmt.Errorf("it takes more than %d bytes of JSON", MaxValueSize)
-	errTrailing    = errors.New("it is followed by other data")
-	errDestination = errors.New("the destination is not a pointer, or nil")
-)
-
-// encode returns v as JSON, or an error if it can't be encoded without being altered.
-func encode(key string, v any) (json.RawMessage, error) {
-	raw, err := json.Marshal(v)
-	switch {
-	case !utf8.ValidString(key):
-		err = errors.New("the key is not valid UTF-8")
-	case err != nil:
-	case len(raw) > MaxValueSize:
-		err = errValueSize
-	case replaced(raw) || !utf8.Valid(raw):
-		err = errInvalidUTF8
-	}
-	if err != nil {
-		return nil, fmt.Errorf("session: can't encode the value of key %q: %w", key, err)
-	}
-	return raw, nil
+// Values are a session's values by key, each a JSON text. They are kept as the record's binary form has them, and a value
+// is looked for when it is read. They are never modified; the zero Values has none.
+type Values struct {
+	packed []byte // sorted by key; of each the key and the JSON text, both with their length in front
+	n      int
 }
 
-// replaced looks for the escape that encoding/json writes in place of invalid UTF-8. A replacement character that was in
-// the text itself is written as it is.
-func replaced(raw []byte) bool {
-	const escape = "ufffd"
-	for i := bytes.IndexByte(raw, '\\'); i >= 0 && i+1 < len(raw); {
-		if bytes.HasPrefix(raw[i+1:], []byte(escape)) {
-			return true
-		}
-		next := bytes.IndexByte(raw[i+2:], '\\')
-		if next < 0 {
-			return false
-		}
-		i += 2 + next
-	}
-	return false
-}
+// NewValues returns the values of m, of which it keeps nothing. A nil value is none.
+func NewValues(m map[string]json.RawMessage) Values { return Values{}.edit(m) }
 
-// decode reads raw into dst, a pointer, which it leaves alone if raw does not fit. A number read into an any becomes a
-// json.Number, so that it is never rounded.
-func decode(key string, raw json.RawMessage, dst any) error {
-	if plain(raw, dst) {
-		return nil
+// Get returns the value of key, or nil if there is none. It is a part of what v keeps, and must not be modified.
+func (v Values) Get(key string) json.RawMessage {
+	for rest := v.packed; len(rest) > 0; {
+		var name, raw []byte
+		name, raw, rest = cutEntry(rest)
+		if string(name) == key {
+			return raw
+		}
+		if string(name) > key {
+			return nil
+		}
 	}
-	v := reflect.ValueOf(dst)
-	if v.Kind() != reflect.Pointer || v.IsNil() {
-		return fmt.Errorf("session: can't read the value of key %q: %w", key, errDestination)
-	}
-	fresh := reflect.New(v.Type().Elem())
-	if err := fits(key, unmarshal(raw, fresh.Interface())); err != nil {
-		return err
-	}
-	v.Elem().Set(fresh.Elem())
 	return nil
 }
 
-// plain reads what most sessions hold, a whole number or a text without escapes, and so spares them the decoder, which
-// takes ten times as long. Whatever else there is to read, it leaves to the decoder, and dst alone.
-func plain(raw json.RawMessage, dst any) bool {
-	switch dst := dst.(type) {
-	case *int64:
-		n, ok := plainInt(raw)
-		return assign(dst, n, ok)
-	case *int:
-		n, ok := plainInt(raw)
-		return assign(dst, int(n), ok && int64(int(n)) == n)
-	case *string:
-		text, ok := plainText(raw)
-		return assign(dst, text, ok)
-	}
-	return false
-}
+// Len returns how many values there are.
+func (v Values) Len() int { return v.n }
 
-func assign[T any](dst *T, v T, ok bool) bool {
-	if !ok || dst == nil {
-		return false
-	}
-	*dst = v
-	return true
-}
+// IsZero reports whether there are none.
+func (v Values) IsZero() bool { return v.n == 0 }
 
-// plainInt reads a number as encode writes it.
-func plainInt(raw []byte) (int64, bool) {
-	var canonical [20]byte
-	n, err := strconv.ParseInt(string(raw), 10, 64)
-	return n, err == nil && bytes.Equal(strconv.AppendInt(canonical[:0], n, 10), raw)
-}
-
-// plainText reads a text that has no escapes and nothing that JSON forbids.
-func plainText(raw []byte) (string, bool) {
-	if len(raw) < 2 || raw[0] != '"' || raw[len(raw)-1] != '"' {
-		return "", false
-	}
-	text := raw[1 : len(raw)-1]
-	for _, c := range text {
-		if c < ' ' || c == '"' || c == '\\' {
-			return "", false
+// All returns the keys, sorted, with their values. These are parts of what v keeps, and must not be modified.
+func (v Values) All() iter.Seq2[string, json.RawMessage] {
+	return func(yield func(string, json.RawMessage) bool) {
+		for rest := v.packed; len(rest) > 0; {
+			var name, raw []byte
+			name, raw, rest = cutEntry(rest)
+			if !yield(string(name), raw) {
+				return
+			}
 		}
 	}
-	return string(text), utf8.Valid(text)
 }
 
-func fits(key string, err error) error {
-	if err == nil {
+// cutEntry takes the first entry off packed, which holds at least one.
+func cutEntry(packed []byte) (name, raw, rest []byte) {
+	name, rest = cutText(packed)
+	raw, rest = cutText(rest)
+	return name, raw, rest
+}
+
+func cutText(b []byte) (text, rest []byte) {
+	length, n := uint64(b[0]), 1
+	if length >= 0x80 { // most are shorter
+		length, n = binary.Uvarint(b)
+	}
+	end := n + int(length)
+	return b[n:end:end], b[end:]
+}
+
+// edit returns the values with those of edits in place of the ones there were; nil stands for none.
+func (v Values) edit(edits map[string]json.RawMessage) Values {
+	if len(edits) == 0 {
+		return v
+	}
+	room := len(v.packed)
+	for key, raw := range edits {
+		room += textSize(len(key)) + textSize(len(raw))
+	}
+	next := Values{packed: make([]byte, 0, room)}
+	rest := v.packed
+	for _, key := range slices.Sorted(maps.Keys(edits)) {
+		rest = next.moveUpTo(key, rest)
+		next.add(key, edits[key])
+	}
+	next.packed = append(next.packed, rest...)
+	for len(rest) > 0 {
+		_, _, rest = cutEntry(rest)
+		next.n++
+	}
+	return next.trimmed()
+}
+
+// moveUpTo appends the entries of packed that stand before key, passes over that of key, and returns those behind it.
+func (v *Values) moveUpTo(key string, packed []byte) (rest []byte) {
+	moved := 0
+	for moved < len(packed) {
+		name, _, rest := cutEntry(packed[moved:])
+		if string(name) >= key {
+			v.packed = append(v.packed, packed[:moved]...)
+			if string(name) == key {
+				return rest
+			}
+			return packed[moved:]
+		}
+		moved = len(packed) - len(rest)
+		v.n++
+	}
+	v.packed = append(v.packed, packed...)
+	return nil
+}
+
+func (v *Values) add(key string, raw json.RawMessage) {
+	if len(raw) == 0 {
+		return
+	}
+	v.packed = appendText(v.packed, key)
+	v.packed = appendText(v.packed, raw)
+	v.n++
+}
+
+// trimmed gives back the memory of what was replaced or deleted, if that is much.
+func (v Values) trimmed() Values {
+	switch spare := cap(v.packed) - len(v.packed); {
+	case v.n == 0:
+		return Values{}
+	case spare > len(v.packed)/8:
+		v.packed = bytes.Clone(v.packed)
+	}
+	v.packed = slices.Clip(v.packed)
+	return v
+}
+
+func (v Values) fault() string {
+	for rest := v.packed; len(rest) > 0; {
+		var name, raw []byte
+		name, raw, rest = cutEntry(rest)
+		if !utf8.Valid(name) {
+			return fmt.Sprintf("the key %q is not valid UTF-8", name)
+		}
+		if !utf8.Valid(raw) {
+			return fmt.Sprintf("the value of key %q is not valid UTF-8", name)
+		}
+	}
+	return ""
+}
+
+// MarshalJSON returns a JSON object.
+func (v Values) MarshalJSON() ([]byte, error) {
+	if fault := v.fault(); fault != "" {
+		return nil, errors.New("session: the values can't be marshalled: " + fault)
+	}
+	b := append(make([]byte, 0, len(v.packed)+4*v.n+2), '{')
+	for key, raw := range v.All() {
+		name, err := json.Marshal(key)
+		if err != nil {
+			return nil, err
+		}
+		if len(b) > 1 {
+			b = append(b, ',')
+		}
+		b = append(b, name...)
+		b = append(b, ':')
+		b = append(b, raw...)
+	}
+	return append(b, '}'), nil
+}
+
+var errNoValues = errors.New("session: the values are not a JSON object in which each key is there once")
+
+// UnmarshalJSON reads a JSON object. A null means that there are no values; a key that is there twice is an error.
+func (v *Values) UnmarshalJSON(b []byte) error {
+	if string(bytes.TrimSpace(b)) == "null" {
+		*v = Values{}
 		return nil
 	}
-	return fmt.Errorf("session: the stored value of key %q does not fit: %w", key, err)
+	m, ok := decodeObject(b)
+	if !ok {
+		return errNoValues
+	}
+	*v = NewValues(m)
+	return nil
 }
 
-// unmarshal is json.Unmarshal with json.Number for numbers whose type is open.
-func unmarshal(raw json.RawMessage, dst any) error {
-	d := json.NewDecoder(bytes.NewReader(raw))
-	d.UseNumber()
-	if err := d.Decode(dst); err != nil {
-		return err
+// decodeObject is json.Unmarshal into m, except that it refuses what that would alter or drop.
+func decodeObject(b []byte) (m map[string]json.RawMessage, ok bool) {
+	d := json.NewDecoder(bytes.NewReader(b))
+	if open, err := d.Token(); err != nil || open != json.Delim('{') || !utf8.Valid(b) {
+		return nil, false
 	}
-	if _, err := d.Token(); err != io.EOF {
-		return errTrailing
+	m = make(map[string]json.RawMessage)
+	for d.More() {
+		key, err := d.Token()
+		name, isText := key.(string)
+		if _, twice := m[name]; err != nil || !isText || twice {
+			return nil, false
+		}
+		var raw json.RawMessage
+		if err := d.Decode(&raw); err != nil {
+			return nil, false
+		}
+		m[name] = raw
 	}
-	return nil
+	if _, err := d.Token(); err != nil {
+		return nil, false
+	}
+	_, err := d.Token()
+	return m, err == io.EOF
 }

@@ -5,12 +5,15 @@ import (
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/base64"
+	"encoding/json"
 	"net/http"
 	"strings"
 	"time"
 
 	"github.com/gorilla/securecookie"
 	"github.com/redis/go-redis/v9"
+
+	"github.com/doorman-go/session"
 )
 
 // The floors do the least that a library of the kind could: no session, only what can't be left out.
@@ -62,13 +65,19 @@ func sealedCookie(value string) *http.Cookie {
 	return &http.Cookie{Name: appName, Value: value, Path: "/", Secure: true, HttpOnly: true, SameSite: http.SameSiteLaxMode}
 }
 
-// payload is as long as what the sealed cookie of this library holds.
+// payload is a session of the workload as this library stores it.
 func payload(v variant) []byte {
-	text := `{"uid":9007199254740993,"nonce":"` + nonce + `","locale":"` + locale + `"}` + strings.Repeat("m", 60)
+	kept := values(3)
 	if v.big {
-		text += `,"text":"` + kilobyte + `"`
+		kept["text"] = json.RawMessage(`"` + kilobyte + `"`)
 	}
-	return []byte(text)
+	r := newRecord("", 0)
+	r.Values = session.NewValues(kept)
+	packed, err := r.MarshalBinary()
+	if err != nil {
+		panic(err)
+	}
+	return packed
 }
 
 func hmacSubject() subject {
@@ -168,20 +177,6 @@ func get(ctx context.Context, c *redis.Client, key string, _ []byte) error {
 	return c.Get(ctx, key).Err()
 }
 
-// hset stores as many fields, as long, as a session of the workload has.
-func hset(ctx context.Context, c *redis.Client, key string, p []byte) error {
-	fields := []any{"i", strings.Repeat("i", 32), "n", "", "m", strings.Repeat("m", 60), "t", strings.Repeat("t", 16), "o", strings.Repeat("o", 30),
-		":uid", userID, ":nonce", `"` + nonce + `"`, ":locale", `"` + locale + `"`}
-	if len(p) > len(kilobyte) {
-		fields = append(fields, ":text", kilobyte)
-	}
-	return c.HSet(ctx, key, fields...).Err()
-}
-
-func hgetall(ctx context.Context, c *redis.Client, key string, _ []byte) error {
-	return c.HGetAll(ctx, key).Err()
-}
-
 func getSet(ctx context.Context, c *redis.Client, key string, p []byte) error {
 	if err := get(ctx, c, key, p); err != nil {
 		return err
@@ -192,7 +187,6 @@ func getSet(ctx context.Context, c *redis.Client, key string, p []byte) error {
 func rawSubjects(addr string) []subject {
 	return []subject{
 		rawSubject(nameGet, addr, set, get, false),
-		rawSubject(nameHGetAll, addr, hset, hgetall, false),
 		rawSubject(nameGetSet, addr, set, getSet, true),
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"maps"
 	mathrand "math/rand/v2"
 	"runtime"
 	"slices"
@@ -42,9 +43,9 @@ type growthRow struct {
 	took     time.Duration // to fill
 }
 
-// population is a store and the ids of the sessions in it.
+// population is a store and the IDs of the sessions in it.
 type population struct {
-	store session.UserStore
+	store changer
 	ids   []string
 }
 
@@ -65,21 +66,37 @@ func values(n int) map[string]json.RawMessage {
 	return m
 }
 
+// realm is a Manager's that is configured with nothing.
+const realm = "__Host-session"
+
 func newRecord(user string, keys int) *session.Record {
 	now := time.Now().UTC().Truncate(time.Microsecond)
-	return &session.Record{
-		ID: newID(), User: user, Created: now, Authenticated: now, Issued: now, Used: now,
-		Deadline: now.Add(24 * time.Hour), Idle: time.Hour, Values: values(keys),
+	r := &session.Record{
+		ID: newID(), Revision: newID(), Realm: realm, User: user, CreatedAt: now, IssuedAt: now, LastUsedAt: now,
+		Deadline: now.Add(24 * time.Hour), IdleTimeout: time.Hour, Values: session.NewValues(values(keys)),
 	}
+	if user != "" {
+		r.AuthenticatedAt = now
+	}
+	return r
 }
 
 // create stores a new session.
 func create(ctx context.Context, store session.Store, r *session.Record) error {
-	change := &session.Change{Operation: newID()[:11], Record: r, Create: true, Fresh: r.User != ""}
-	for key := range r.Values {
-		change.Set = append(change.Set, key)
-	}
-	_, err := store.Save(ctx, session.NewToken(r.ID, ""), change)
+	return swap(ctx, store, nil, r)
+}
+
+func swap(ctx context.Context, store session.Store, old, next *session.Record) error {
+	_, err := store.Swap(ctx, session.NewToken(next.ID, ""), session.Swap{Old: old, New: next})
+	return err
+}
+
+// end puts a tombstone in the place of a session.
+func end(ctx context.Context, store changer, id string) error {
+	now := time.Now().UTC().Truncate(time.Microsecond)
+	_, err := store.End(ctx, &session.Record{
+		ID: id, Revision: newID(), Realm: realm, IssuedAt: now, LastUsedAt: now, Deadline: now.Add(time.Minute), Ended: true,
+	})
 	return err
 }
 
@@ -87,24 +104,24 @@ func (p *population) random() string { return p.ids[p.at()] }
 
 func (p *population) at() int { return mathrand.IntN(len(p.ids)) }
 
-// alter saves a change of a session: a new value, or only a touch.
+// alter swaps a session for one with a new value, or that was only used.
 func (p *population) alter(ctx context.Context, id string, set bool) error {
 	base, err := p.store.Load(ctx, session.NewToken(id, ""))
 	if err != nil {
 		return err
 	}
 	next := *base
-	next.Used = time.Now().UTC().Truncate(time.Microsecond)
-	change := &session.Change{Operation: newID()[:11], Record: &next, Base: base}
+	next.Revision = newID()
+	next.LastUsedAt = time.Now().UTC().Truncate(time.Microsecond)
 	if set {
-		next.Values = values(len(base.Values))
-		next.Values["locale"], change.Set = json.RawMessage(`"de-CH"`), []string{"locale"}
+		changed := maps.Collect(base.Values.All())
+		changed["locale"] = json.RawMessage(`"de-CH"`)
+		next.Values = session.NewValues(changed)
 	}
-	_, err = p.store.Save(ctx, session.NewToken(id, ""), change)
-	return err
+	return swap(ctx, p.store, base, &next)
 }
 
-// try times calls of each kind on random sessions. A save and a touch include a load.
+// try times calls of each kind on random sessions. A change and a touch include a load.
 func (p *population) try(calls int) ([]latencies, error) {
 	ctx := context.Background()
 	kinds := []struct {
@@ -112,15 +129,15 @@ func (p *population) try(calls int) ([]latencies, error) {
 		call func() error
 	}{
 		{"load", func() error { _, err := p.store.Load(ctx, session.NewToken(p.random(), "")); return err }},
-		{"load + save", func() error { return p.alter(ctx, p.random(), true) }},
+		{"load + change", func() error { return p.alter(ctx, p.random(), true) }},
 		{"load + touch", func() error { return p.alter(ctx, p.random(), false) }},
 		{"create", func() error { return create(ctx, p.store, newRecord("newcomer", 3)) }},
-		{"revoke", func() error {
+		{"end", func() error {
 			last := len(p.ids) - 1
 			at := p.at()
 			id := p.ids[at]
 			p.ids[at], p.ids = p.ids[last], p.ids[:last]
-			return p.store.Delete(ctx, id, time.Now().Add(time.Hour))
+			return end(ctx, p.store, id)
 		}},
 	}
 	var all []latencies

@@ -2,8 +2,11 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -12,15 +15,15 @@ import (
 )
 
 const (
-	pipeline     = 2000
-	sessionsEach = 4 // of a user
+	fillers      = 64 // goroutines that make sessions
+	sessionsEach = 4  // of a user
 )
 
-// crowd is a Redis full of sessions. Most are copies of one that the store made, by pipelines.
+// crowd is a Redis full of sessions.
 type crowd struct {
 	population
-	client *redis.Client
-	redis  *session.RedisStore
+	client   *redis.Client
+	sessions *session.Manager
 }
 
 func newCrowd(server *server) (*crowd, error) {
@@ -28,46 +31,30 @@ func newCrowd(server *server) (*crowd, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &crowd{client: redis.NewClient(&redis.Options{Addr: server.addr, ReadTimeout: time.Minute}), redis: store}
+	manager, err := session.New(store, session.Config{StoreTimeout: 10 * time.Second})
+	if err != nil {
+		return nil, err
+	}
+	c := &crowd{client: redis.NewClient(&redis.Options{Addr: server.addr, ReadTimeout: time.Minute}), sessions: manager}
 	c.store = store
 	return c, c.client.FlushAll(context.Background()).Err()
 }
 
-// template returns the fields of a session as the store writes them.
-func (c *crowd) template(ctx context.Context, user string) (map[string]string, *session.Record, error) {
-	r := newRecord(user, 3)
-	if err := create(ctx, c.store, r); err != nil {
-		return nil, nil, err
-	}
-	fields, err := c.client.HGetAll(ctx, "session:"+r.ID).Result()
-	return fields, r, err
-}
-
 // add makes n more sessions of users who have so many each.
 func (c *crowd) add(n int, each int, user func(int) string) ([]string, error) {
-	ctx := context.Background()
-	fields, like, err := c.template(ctx, "template")
-	if err != nil {
-		return nil, err
-	}
-	ids := make([]string, n)
-	for first := 0; first < n; first += pipeline {
-		_, err := c.client.Pipelined(ctx, func(p redis.Pipeliner) error {
-			for i := first; i < min(first+pipeline, n); i++ {
-				ids[i] = newID()
-				name := user(i / each)
-				fields["i"], fields["u"] = ids[i], name
-				p.HSet(ctx, "session:"+ids[i], fields)
-				p.PExpire(ctx, "session:"+ids[i], time.Hour)
-				p.ZAdd(ctx, "session:user:"+name, redis.Z{Score: float64(like.Deadline.UnixMicro()), Member: ids[i]})
+	ids, errs := make([]string, n), make([]error, fillers)
+	var next atomic.Int64
+	var wg sync.WaitGroup
+	for worker := range fillers {
+		wg.Go(func() {
+			for i := int(next.Add(1)) - 1; i < n && errs[worker] == nil; i = int(next.Add(1)) - 1 {
+				r := newRecord(user(i/each), 3)
+				ids[i], errs[worker] = r.ID, create(context.Background(), c.store, r)
 			}
-			return nil
 		})
-		if err != nil {
-			return nil, err
-		}
 	}
-	return ids, c.store.Delete(ctx, like.ID, like.Deadline)
+	wg.Wait()
+	return ids, errors.Join(errs...)
 }
 
 func (c *crowd) usedMemory() float64 {
@@ -87,7 +74,7 @@ func (c *crowd) grow(size, calls int) (growthRow, error) {
 	c.ids = append(c.ids, ids...)
 	row.took = time.Since(start)
 	row.bytes = (c.usedMemory() - before) / float64(len(ids))
-	found, err := c.store.UserSessions(context.Background(), fmt.Sprintf("user-%d", had))
+	found, err := c.store.UserSessions(context.Background(), realm, fmt.Sprintf("user-%d", had))
 	if err == nil && len(found) != min(sessionsEach, len(ids)) {
 		err = fmt.Errorf("a user has %d sessions", len(found))
 	}
@@ -114,7 +101,7 @@ func (c *crowd) revoke(sessions, times int) (revokeRow, error) {
 			return row, err
 		}
 		start := time.Now()
-		n, err := c.redis.EndUserSessions(ctx, user, nil)
+		n, err := c.sessions.RevokeUser(ctx, user)
 		if err != nil || n != sessions {
 			return row, fmt.Errorf("ended %d of %d sessions: %w", n, sessions, err)
 		}
@@ -131,6 +118,7 @@ type usageRow struct {
 	bytes int64
 }
 
+// usage asks what sessions and lists of users take. It empties the server.
 func (c *crowd) usage() ([]usageRow, error) {
 	ctx := context.Background()
 	var rows []usageRow
@@ -149,21 +137,33 @@ func (c *crowd) usage() ([]usageRow, error) {
 		}
 	}
 	for _, sessions := range []int{1, 10, 1000} {
-		user := fmt.Sprintf("owner-%d", sessions)
-		if _, err := c.add(sessions, sessions, func(int) string { return user }); err != nil {
+		list, err := c.onlyList(ctx, sessions)
+		if err != nil {
 			return nil, err
 		}
-		what := fmt.Sprintf("index entry, for a user with %d", sessions)
-		if err := add(what, "session:user:"+user, int64(sessions)); err != nil {
+		what := fmt.Sprintf("entry in a user's list of %d", sessions)
+		if err := add(what, list, int64(sessions)); err != nil {
 			return nil, err
 		}
 	}
 	r := newRecord("", 3)
-	if err := create(ctx, c.store, r); err != nil {
-		return nil, err
-	}
-	if err := c.store.Delete(ctx, r.ID, r.Deadline); err != nil {
+	if err := errors.Join(create(ctx, c.store, r), end(ctx, c.store, r.ID)); err != nil {
 		return nil, err
 	}
 	return rows, add("tombstone, for a minute", "session:"+r.ID, 1)
+}
+
+// onlyList makes a user with so many sessions, and returns the key of the list.
+func (c *crowd) onlyList(ctx context.Context, sessions int) (string, error) {
+	if err := c.client.FlushAll(ctx).Err(); err != nil {
+		return "", err
+	}
+	if _, err := c.add(sessions, sessions, func(int) string { return "owner" }); err != nil {
+		return "", err
+	}
+	lists, err := c.client.Keys(ctx, "session:user:*").Result()
+	if err != nil || len(lists) != 1 {
+		return "", fmt.Errorf("a user has %d lists: %w", len(lists), err)
+	}
+	return lists[0], nil
 }

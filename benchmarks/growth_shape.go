@@ -10,7 +10,7 @@ var shapes = []struct{ more, goroutines int }{{0, 1}, {27, 1}, {297, 1}, {0, 4},
 
 // runGrowth fills stores and measures what does not get better with size.
 func runGrowth(r *report, server *server) error {
-	for _, s := range []subject{memorySubject(), redisSubject(server.url()), nearSubject(server.url())} {
+	for _, s := range []subject{memorySubject(), redisSubject(server.url()), ownClientSubject(server.addr), nearSubject(server.url())} {
 		for _, shape := range shapes {
 			if err := r.shaped.prepare(s, variant{more: shape.more}, shape.goroutines, opRead, opWrite); err != nil {
 				return err
@@ -19,6 +19,9 @@ func runGrowth(r *report, server *server) error {
 	}
 	r.shaped.measure(r.plan.passes, r.plan.cpu, redisTurn, server.time)
 	if err := r.growMemory(); err != nil {
+		return err
+	}
+	if err := r.measureHeaps(); err != nil {
 		return err
 	}
 	return r.growRedis(server)

@@ -3,7 +3,8 @@
 //	go -C benchmarks run .         everything: about ten minutes
 //	go -C benchmarks run . -quick  the same with short passes: about two minutes
 //
-// It starts a redis-server of its own, prints the tables, and writes them to RESULTS.md with a plot, results.svg.
+// It starts a redis-server of its own, prints the tables, and writes them to RESULTS.md with a plot, results.svg. A full run also
+// puts its short table into the README.
 package main
 
 import (
@@ -14,11 +15,16 @@ import (
 	"time"
 )
 
-const redisGoroutines = 16
+const (
+	redisGoroutines = 16
+	everything      = "cpu,redis,heavy,sockets,network,contention,near,growth"
+)
 
 // plan is how long everything takes.
 type plan struct {
 	passes      int
+	network     time.Duration
+	contests    int           // times that each is held
 	cpu         time.Duration // a pass of one cell
 	redis       time.Duration
 	sockets     time.Duration
@@ -30,26 +36,37 @@ type plan struct {
 }
 
 var (
-	full  = plan{6, 120 * time.Millisecond, 200 * time.Millisecond, 2 * time.Second, 6, []int{1_000, 100_000, 1_000_000}, 5_000, 10_000, 1_000}
-	quick = plan{6, 10 * time.Millisecond, 40 * time.Millisecond, time.Second, 3, []int{1_000, 100_000}, 2_000, 10_000, 200}
+	full = plan{
+		passes: 6, cpu: 120 * time.Millisecond, redis: 200 * time.Millisecond, network: 400 * time.Millisecond, contests: 20,
+		sockets: 2 * time.Second, socketRuns: 6, sizes: []int{1_000, 100_000, 1_000_000}, calls: 5_000, pairs: 10_000, revocations: 1_000,
+	}
+	quick = plan{
+		passes: 6, cpu: 10 * time.Millisecond, redis: 40 * time.Millisecond, network: 50 * time.Millisecond, contests: 3,
+		sockets: time.Second, socketRuns: 3, sizes: []int{1_000, 100_000}, calls: 2_000, pairs: 10_000, revocations: 200,
+	}
 )
 
 func main() {
+	beDelay()
 	short := flag.Bool("quick", false, "short passes and small stores")
 	dir := flag.String("out", ".", "where RESULTS.md and results.svg go")
-	parts := flag.String("parts", "cpu,redis,sockets,near,growth", "what to run")
+	parts := flag.String("parts", everything, "what to run")
+	readme := flag.String("readme", "../README.md", "where a full run of everything puts its table")
 	flag.Parse()
 	p := full
 	if *short {
 		p = quick
 	}
-	if err := run(p, *short, *parts, *dir); err != nil {
+	if *short || *parts != everything {
+		*readme = ""
+	}
+	if err := run(p, *short, *parts, *dir, *readme); err != nil {
 		slog.Error("the benchmarks failed", "error", err)
 		os.Exit(1)
 	}
 }
 
-func run(p plan, short bool, parts, dir string) error {
+func run(p plan, short bool, parts, dir, readme string) error {
 	start := time.Now()
 	server, err := startRedis()
 	if err != nil {
@@ -64,5 +81,8 @@ func run(p plan, short bool, parts, dir string) error {
 		}
 	}
 	r.took = time.Since(start)
-	return r.write(dir)
+	if err := r.write(dir); err != nil || readme == "" {
+		return err
+	}
+	return r.writeReadme(readme)
 }

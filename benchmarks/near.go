@@ -40,7 +40,7 @@ func runNear(r *report, server *server) error {
 	return err
 }
 
-// counterApp writes the number in the request's header, or tells the one that is stored.
+// counterApp does what the request's headers say, and tells the user and the text that is stored.
 func counterApp(url string) (http.Handler, *session.Manager, error) {
 	store, err := openStore(url, session.RedisOptions{NearCache: nearOptions})
 	if err != nil {
@@ -54,6 +54,11 @@ func counterApp(url string) (http.Handler, *session.Manager, error) {
 		s := session.FromContext(r.Context())
 		if user := r.Header.Get("Login"); user != "" {
 			if err := s.Login(user); err != nil {
+				panic(err)
+			}
+		}
+		if r.Header.Get("Logout") != "" {
+			if err := s.Destroy(); err != nil {
 				panic(err)
 			}
 		}
@@ -136,7 +141,7 @@ func cachedReads(server *server, reads int) (asked, total int, err error) {
 	for range reads {
 		c.visit()
 	}
-	stats := server.admin.InfoMap(ctx, "commandstats").Item("Commandstats", "cmdstat_hgetall")
+	stats := server.admin.InfoMap(ctx, "commandstats").Item("Commandstats", "cmdstat_get")
 	if stats != "" {
 		if _, err := fmt.Sscanf(stats, "calls=%d", &asked); err != nil {
 			return 0, 0, err

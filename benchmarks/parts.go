@@ -15,7 +15,10 @@ type part struct {
 var allParts = []part{
 	{"cpu", "requests without a network", runCPU},
 	{"redis", "Redis, 16 goroutines", runRedis},
+	{"heavy", "sessions of 64 KiB", runHeavy},
 	{"sockets", "over sockets", runSockets},
+	{"network", "over a network", runNetwork},
+	{"contention", "one session, many requests", runContention},
 	{"near", "near cache", runNear},
 	{"growth", "growth", runGrowth},
 }
@@ -37,7 +40,7 @@ func cpuSubjects() []subject {
 
 func redisSubjects(s *server) []subject {
 	return append(rawSubjects(s.addr),
-		redisSubject(s.url()), nearSubject(s.url()), scsRedisSubject(s.addr), bojSubject(s.addr), bareSubject())
+		redisSubject(s.url()), ownClientSubject(s.addr), nearSubject(s.url()), scsRedisSubject(s.addr), bojSubject(s.addr), bareSubject())
 }
 
 // A turn is as short as goes: with 16 goroutines it takes a while until all are under way, and until the last is done.
@@ -70,10 +73,27 @@ func runRedis(r *report, server *server) error {
 	return nil
 }
 
+// heavySubjects hold a session that is nearly as large as is allowed. Sealed cookies can't.
+func heavySubjects(s *server) []subject {
+	return []subject{
+		memorySubject(), scsMemorySubject(), redisSubject(s.url()), ownClientSubject(s.addr), nearSubject(s.url()), scsRedisSubject(s.addr),
+	}
+}
+
+func runHeavy(r *report, server *server) error {
+	for _, s := range heavySubjects(server) {
+		if err := r.cells.prepare(s, heavy, 1, opRead, opWrite); err != nil {
+			return err
+		}
+	}
+	r.cells.measure(r.plan.passes, r.plan.redis, redisTurn, server.time)
+	return nil
+}
+
 func runSockets(r *report, server *server) (err error) {
 	r.sites, err = sockets([]subject{
 		bareSubject(), sealedSubject(), gorillaSubject(), memorySubject(), scsMemorySubject(),
-		rawSubjects(server.addr)[1], redisSubject(server.url()), nearSubject(server.url()), scsRedisSubject(server.addr), bojSubject(server.addr),
+		rawSubjects(server.addr)[0], redisSubject(server.url()), ownClientSubject(server.addr), nearSubject(server.url()), scsRedisSubject(server.addr), bojSubject(server.addr),
 	}, r.plan.socketRuns, r.plan.sockets)
 	return err
 }

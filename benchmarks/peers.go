@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/gob"
+	"fmt"
 	"net/http"
 
 	"github.com/alexedwards/scs/goredisstore"
@@ -43,6 +44,9 @@ func scsApp(m *scs.SessionManager, v variant) app {
 			m.Put(r.Context(), "locale", locale)
 			if v.big {
 				m.Put(r.Context(), "text", kilobyte)
+			}
+			for i := range v.full {
+				m.Put(r.Context(), fmt.Sprintf("text-%03d", i), kilobyte)
 			}
 			answer(w)
 		}),

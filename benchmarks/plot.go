@@ -56,7 +56,7 @@ func (r *report) groups() []group {
 		return r.bars(op, v, 1, names)
 	}
 	redis := func(op operation, v variant) []bar {
-		return r.bars(op, v, redisGoroutines, []string{nameNear, nameRedis, nameSCSR, nameBoj, nameHGetAll, nameGetSet})
+		return r.bars(op, v, redisGoroutines, []string{nameNear, nameRedis, nameOwn, nameSCSR, nameBoj, nameGet, nameGetSet})
 	}
 	idle := variant{idle: true}
 	return []group{
@@ -81,7 +81,7 @@ func (r *report) bars(op operation, v variant, goroutines int, names []string) (
 
 func kindOf(name string) string {
 	switch name {
-	case nameSealed, nameSigned, nameMemory, nameRedis, nameNear:
+	case nameSealed, nameSigned, nameMemory, nameRedis, nameOwn, nameNear:
 		return "ours"
 	case nameGorilla, nameSCS, nameSCSR, nameBoj:
 		return "peer"

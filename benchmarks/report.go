@@ -23,8 +23,13 @@ type report struct {
 	sites  []*site
 	near   nearResult
 
+	network  []*networkCell
+	contests []*contest
+	endings  []time.Duration // of a session that others keep changing
+
 	growth  []growthRow
 	pauses  []latencies
+	heaps   []heapRow
 	revoked []revokeRow
 	usage   []usageRow
 }
@@ -63,6 +68,8 @@ func (r *report) markdown(b *bytes.Buffer) {
 	r.targetTable(b)
 	r.requestTables(b)
 	r.socketTable(b)
+	r.networkTable(b)
+	r.contentionTable(b)
 	r.nearTable(b)
 	r.growthTables(b)
 	for bytes.HasSuffix(b.Bytes(), []byte("\n\n")) {

@@ -6,6 +6,8 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/redis/go-redis/v9"
+
 	"github.com/doorman-go/session"
 )
 
@@ -25,20 +27,20 @@ const (
 	nameSigned  = "session, signed cookie"
 	nameMemory  = "session, memory"
 	nameRedis   = "session, Redis"
+	nameOwn     = "session, Redis, own client"
 	nameNear    = "session, Redis + near cache"
 	nameGorilla = "gorilla/sessions CookieStore"
 	nameSCS     = "scs memstore"
 	nameSCSR    = "scs goredisstore"
 	nameBoj     = "boj/redistore"
 
-	nameBare    = "bare handler"
-	nameWrap    = "bare handler, request copied, writer wrapped"
-	nameSet     = "bare handler, Set-Cookie"
-	nameHMAC    = "HMAC + base64"
-	nameSeal    = "securecookie alone"
-	nameGet     = "raw go-redis GET"
-	nameHGetAll = "raw go-redis HGETALL"
-	nameGetSet  = "raw go-redis GET, SET"
+	nameBare   = "bare handler"
+	nameWrap   = "bare handler, request copied, writer wrapped"
+	nameSet    = "bare handler, Set-Cookie"
+	nameHMAC   = "HMAC + base64"
+	nameSeal   = "securecookie alone"
+	nameGet    = "raw go-redis GET"
+	nameGetSet = "raw go-redis GET, SET"
 )
 
 func ours(name string, open func() (session.Store, error)) subject {
@@ -68,6 +70,9 @@ func sessionApp(store session.Store, v variant) (app, error) {
 			keyLocale.Set(s, locale)
 			if v.big {
 				keyText.Set(s, kilobyte)
+			}
+			for i := range v.full {
+				s.Set(fmt.Sprintf("text-%03d", i), kilobyte)
 			}
 			for i := range v.more {
 				s.Set(fmt.Sprintf("key-%03d", i), nonce)
@@ -113,6 +118,13 @@ func memorySubject() subject {
 func redisSubject(url string) subject {
 	return ours(nameRedis, func() (session.Store, error) {
 		return openStore(url, session.RedisOptions{})
+	})
+}
+
+// ownClientSubject is what an application does that has a client already.
+func ownClientSubject(addr string) subject {
+	return ours(nameOwn, func() (session.Store, error) {
+		return session.NewRedisStore(redis.NewClient(&redis.Options{Addr: addr, ContextTimeoutEnabled: true}), session.RedisOptions{})
 	})
 }
 

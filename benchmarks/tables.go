@@ -18,6 +18,7 @@ func (r *report) requestTables(b *bytes.Buffer) {
 		title := fmt.Sprintf("Redis, %d goroutines, %s", redisGoroutines, v)
 		r.requestTable(b, title, v, redisGoroutines, redisSubjects(&server{}), false)
 	}
+	r.requestTable(b, "Sessions of 64 KiB, of which one small value is changed", heavy, 1, heavySubjects(&server{}), false)
 }
 
 func (r *report) requestTable(b *bytes.Buffer, title string, v variant, goroutines int, subjects []subject, allocs bool) {
@@ -89,6 +90,7 @@ func (r *report) growthTables(b *bytes.Buffer) {
 	r.shapeTable(b)
 	r.callTable(b)
 	r.pauseTable(b)
+	r.heapTable(b)
 	t := table{head: []string{"sessions of the user", "other sessions", "time to end them"}}
 	for _, row := range r.revoked {
 		t.add(count(row.sessions), count(row.others), duration(row.took))
@@ -103,7 +105,7 @@ func (r *report) growthTables(b *bytes.Buffer) {
 
 func (r *report) shapeTable(b *bytes.Buffer) {
 	t := table{head: []string{"µs for each request", "values", "goroutines", "read", "read + write"}}
-	for _, name := range []string{nameMemory, nameRedis, nameNear} {
+	for _, name := range []string{nameMemory, nameRedis, nameOwn, nameNear} {
 		for _, shape := range shapes {
 			v := variant{more: shape.more}
 			read, write := r.shaped[key{name, opRead, v, shape.goroutines}], r.shaped[key{name, opWrite, v, shape.goroutines}]

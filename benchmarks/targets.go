@@ -32,27 +32,41 @@ func (r *report) targets() []target {
 	plain, idle := variant{}, variant{idle: true}
 	sealed, gorilla := r.cells.get(one(nameSealed, opRead, plain)), r.cells.get(one(nameGorilla, opRead, plain))
 	untouched, floor := r.cells.get(one(nameMemory, opUntouched, plain)), r.cells.get(one(nameBare, opUntouched, plain))
-	return known([]target{
-		r.times("sealed cookie, read", nameGorilla+", time", 0.20, one(nameSealed, opRead, plain), one(nameGorilla, opRead, plain)),
-		{what: "sealed cookie, read", against: nameGorilla + ", allocations", limit: 0.15, measured: exactly(sealed.allocs / gorilla.allocs)},
-		r.times("sealed cookie, read + write", nameGorilla, 0.30, one(nameSealed, opWrite, plain), one(nameGorilla, opWrite, plain)),
-		r.times("sealed cookie, read", nameSeal+" + bare handler", 1.5, one(nameSealed, opRead, plain), one(nameSeal, opRead, plain)),
-		r.times("memory, read", nameSCS, 0.15, one(nameMemory, opRead, plain), one(nameSCS, opRead, plain)),
+	all := []target{
+		r.times("sealed cookie, read", nameGorilla+", time", 0.19, one(nameSealed, opRead, plain), one(nameGorilla, opRead, plain)),
+		{what: "sealed cookie, read", against: nameGorilla + ", allocations", limit: 0.10, measured: exactly(sealed.allocs / gorilla.allocs)},
+		r.times("sealed cookie, read + write", nameGorilla, 0.29, one(nameSealed, opWrite, plain), one(nameGorilla, opWrite, plain)),
+		r.times("sealed cookie, read", nameSeal+" + bare handler", 1.0, one(nameSealed, opRead, plain), one(nameSeal, opRead, plain)),
+		r.times("memory, read", nameSCS, 0.14, one(nameMemory, opRead, plain), one(nameSCS, opRead, plain)),
 		r.times("memory, read, idle timeout", nameSCS, 0.12, one(nameMemory, opRead, idle), one(nameSCS, opRead, idle)),
-		r.times("Redis, read", nameSCSR, 0.50, many(nameRedis, opRead, plain), many(nameSCSR, opRead, plain)),
-		r.times("Redis, read, idle timeout", nameSCSR, 0.30, many(nameRedis, opRead, idle), many(nameSCSR, opRead, idle)),
-		r.times("Redis, read", nameHGetAll+" + bare handler", 1.3, many(nameRedis, opRead, plain), many(nameHGetAll, opRead, plain)),
-		r.times("Redis, read + write", nameSCSR, 0.65, many(nameRedis, opWrite, plain), many(nameSCSR, opWrite, plain)),
+		r.times("Redis, read", nameSCSR, 0.38, many(nameRedis, opRead, plain), many(nameSCSR, opRead, plain)),
+		r.times("Redis, read, idle timeout", nameSCSR, 0.25, many(nameRedis, opRead, idle), many(nameSCSR, opRead, idle)),
+		r.times("Redis, read", nameGet+" + bare handler", 0.85, many(nameRedis, opRead, plain), many(nameGet, opRead, plain)),
+		r.times("Redis, read + write", nameSCSR, 0.56, many(nameRedis, opWrite, plain), many(nameSCSR, opWrite, plain)),
+		r.times("Redis, read + write", nameGetSet+" + bare handler", 1.12, many(nameRedis, opWrite, plain), many(nameGetSet, opWrite, plain)),
 		r.times("Redis, login", nameSCSR, 0.60, many(nameRedis, opLogin, plain), many(nameSCSR, opLogin, plain)),
-		r.times("Redis with near cache, read", nameSCSR, 0.10, many(nameNear, opRead, plain), many(nameSCSR, opRead, plain)),
-		r.times("no cookie, untouched", nameBare, 1.3, one(nameMemory, opNone, plain), one(nameBare, opNone, plain)),
-		r.times("cookie, untouched", nameBare, 1.3, one(nameMemory, opUntouched, plain), one(nameBare, opUntouched, plain)),
+		r.times("Redis, own client, read", nameSCSR, 0.40, many(nameOwn, opRead, plain), many(nameSCSR, opRead, plain)),
+		r.times("Redis, own client, read", nameGet+" + bare handler", 0.85, many(nameOwn, opRead, plain), many(nameGet, opRead, plain)),
+		r.times("Redis, own client, read + write", nameSCSR, 0.58, many(nameOwn, opWrite, plain), many(nameSCSR, opWrite, plain)),
+		r.times("Redis, own client, read + write", nameGetSet+" + bare handler", 1.15, many(nameOwn, opWrite, plain), many(nameGetSet, opWrite, plain)),
+		r.times("Redis, own client, login", nameSCSR, 0.62, many(nameOwn, opLogin, plain), many(nameSCSR, opLogin, plain)),
+		r.times("Redis with near cache, read", nameSCSR, 0.06, many(nameNear, opRead, plain), many(nameSCSR, opRead, plain)),
+		r.times("Redis with near cache, read + write", nameSCSR, 0.85, many(nameNear, opWrite, plain), many(nameSCSR, opWrite, plain)),
+		r.times("no cookie, untouched", nameWrap, 1.08, one(nameMemory, opNone, plain), one(nameWrap, opNone, plain)),
+		r.times("cookie, untouched", nameWrap, 1.08, one(nameMemory, opUntouched, plain), one(nameWrap, opUntouched, plain)),
+		r.times("no cookie, untouched", nameBare, 1.32, one(nameMemory, opNone, plain), one(nameBare, opNone, plain)),
+		r.times("cookie, untouched", nameBare, 1.32, one(nameMemory, opUntouched, plain), one(nameBare, opUntouched, plain)),
 		{what: "cookie, untouched", against: nameBare + ", allocations above it", limit: 4, measured: exactly(untouched.allocs - floor.allocs)},
 		{what: "sockets, Redis read", against: nameSCSR, limit: 1.6, atLeast: true, measured: r.rates(nameRedis, nameSCSR, false)},
 		{what: "sockets, Redis read, idle timeout", against: nameSCSR, limit: 1.6, atLeast: true, measured: r.rates(nameRedis, nameSCSR, true)},
 		{what: "sockets, near cache read", against: nameSCSR, limit: 2.5, atLeast: true, measured: r.rates(nameNear, nameSCSR, false)},
-		{what: "sockets, cookie read", against: nameBare, limit: 0.75, atLeast: true, measured: r.rates(nameSealed, nameBare, false)},
-	})
+		{what: "sockets, cookie read", against: nameBare, limit: 0.78, atLeast: true, measured: r.rates(nameSealed, nameBare, false)},
+	}
+	for _, name := range []string{nameRedis, nameOwn} {
+		all = append(all, r.overNetwork(name, 4), r.overNetwork(name, 16))
+	}
+	all = append(all, r.contestTargets()...)
+	return known(append(all, r.heapTargets()...))
 }
 
 // known drops what was not measured in this run.

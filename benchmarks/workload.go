@@ -36,7 +36,11 @@ type variant struct {
 	idle bool // with an idle timeout
 	big  bool // with another kilobyte of values
 	more int  // with so many more values of 32 characters
+	full int  // with so many more values of a kilobyte
 }
+
+// heavy is a session of nearly 64 KiB, in which one small value is changed.
+var heavy = variant{full: 60}
 
 func (v variant) String() string {
 	text := "no idle timeout"
@@ -45,6 +49,9 @@ func (v variant) String() string {
 	}
 	if v.big {
 		text += ", 1 KB"
+	}
+	if v.full > 0 {
+		text += fmt.Sprintf(", %d KB", v.full)
 	}
 	if v.more > 0 {
 		text += fmt.Sprintf(", %d more values", v.more)

@@ -88,7 +88,7 @@ func trouble(s Reader) string {
 }
 
 // CookieAttributes fails the test unless the header sets want.Name exactly once, with the attributes of want. Value,
-// Expires and MaxAge are not compared, but for whether the cookie is deleted, lasts or goes with the browser: a MaxAge
+// Expires and MaxAge are not compared, except in whether the cookie is deleted, lasts or goes with the browser: a MaxAge
 // below zero, above it, or zero. It returns the cookie, or nil.
 func CookieAttributes(tb testing.TB, h http.Header, want http.Cookie) *http.Cookie {
 	tb.Helper()

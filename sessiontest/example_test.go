@@ -134,7 +134,7 @@ func TestStoreIsDown(t *testing.T) {
 	}
 
 	store.Down(nil)
-	store.FailSave(1, errors.New("connection reset"))
+	store.Fail(sessiontest.Swap, 1, errors.New("connection reset"))
 	w = ada.Serve(handler, httptest.NewRequest("POST", "/cart?item=tea", nil))
 	if w.Code != http.StatusServiceUnavailable {
 		t.Errorf("the status is %d, and should be 503: the item is not in the cart", w.Code)

@@ -22,6 +22,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"strconv"
 	"time"
 
 	"github.com/doorman-go/session"
@@ -68,23 +69,27 @@ func (seed Seed) session() *session.Session {
 	now := time.Now()
 	began := now.Add(-time.Minute)
 	r := &session.Record{
-		ID: "sessiontest-" + rand.Text()[:20], User: seed.User, Created: began, Issued: began, Used: began,
-		Idle: time.Hour, Deadline: began.Add(24 * time.Hour),
-		Values: make(map[string]json.RawMessage), Flashes: make(map[string]json.RawMessage),
+		ID: "sessiontest-" + rand.Text()[:20], User: seed.User, CreatedAt: began, IssuedAt: began, LastUsedAt: began,
+		IdleTimeout: time.Hour, Deadline: began.Add(24 * time.Hour), Values: seed.values(),
 	}
 	if seed.User != "" {
-		r.Authenticated = began
+		r.AuthenticatedAt = began
 		if !seed.Authenticated.IsZero() {
-			r.Created, r.Authenticated = seed.Authenticated, seed.Authenticated
+			r.CreatedAt, r.AuthenticatedAt = seed.Authenticated, seed.Authenticated
 		}
 	}
-	for key, value := range seed.Values {
-		r.Values[key] = encode(key, value)
-	}
 	for i, flash := range seed.Flashes {
-		r.Flashes[fmt.Sprintf("%04d", i)] = encode("flash", flash)
+		r.Flashes = append(r.Flashes, session.StoredFlash{ID: strconv.Itoa(i), Category: flash.Category, Message: flash.Message})
 	}
 	return session.Detached(r)
+}
+
+func (seed Seed) values() session.Values {
+	values := make(map[string]json.RawMessage)
+	for key, value := range seed.Values {
+		values[key] = encode(key, value)
+	}
+	return session.NewValues(values)
 }
 
 func encode(key string, value any) json.RawMessage {
@@ -95,11 +100,11 @@ func encode(key string, value any) json.RawMessage {
 	return raw
 }
 
-// Regenerated tells whether the session goes on under a new ID.
+// Regenerated reports whether the session goes on under a new ID.
 func (s *Session) Regenerated() bool { return s.before != "" && !s.IsNew() && s.ID() != s.before }
 
-// LoggedIn tells whether the handler logged a user in, as against finding one logged in.
+// LoggedIn reports whether the handler logged a user in, as against finding one logged in.
 func (s *Session) LoggedIn() bool { return s.IsNew() && s.User() != "" }
 
-// Destroyed tells whether the handler logged out. It may have set values since, which begin a new session.
+// Destroyed reports whether the handler logged out. It may have set values since, which begin a new session.
 func (s *Session) Destroyed() bool { return s.before != "" && s.IsNew() && s.User() == "" }

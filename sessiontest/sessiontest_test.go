@@ -101,7 +101,7 @@ func stores(t *testing.T) map[string]session.Store {
 	t.Cleanup(func() { _ = redis.Close() })
 	return map[string]session.Store{
 		"memory": session.NewMemoryStore(), "fake": sessiontest.NewStore(), "redis": redis, "sealed": sealed, "signed": signed,
-		"sealed with revocations": sealed.WithRevocations(session.NewMemoryRevocations()),
+		"sealed with revocations": sealed.WithRevocations(session.NewMemoryStore()),
 	}
 }
 
@@ -216,11 +216,11 @@ func TestTransaction_FailsTheTestWithTheReason(t *testing.T) {
 		fail func()
 		f    func(*session.Session)
 	}{
-		"a save":                {func() { store.FailSave(1, reason) }, func(s *session.Session) { s.Set("n", 1) }},
-		"a load":                {func() { store.FailLoad(1, reason) }, func(s *session.Session) { s.Set("n", 1) }},
-		"a load, only to read":  {func() { store.FailLoad(1, reason) }, func(s *session.Session) { s.User() }},
+		"a save":                {func() { store.Fail(sessiontest.Swap, 1, reason) }, func(s *session.Session) { s.Set("n", 1) }},
+		"a load":                {func() { store.Fail(sessiontest.Load, 1, reason) }, func(s *session.Session) { s.Set("n", 1) }},
+		"a load, only to read":  {func() { store.Fail(sessiontest.Load, 1, reason) }, func(s *session.Session) { s.User() }},
 		"a value, not encoded":  {func() {}, func(s *session.Session) { s.Set("disk full", func() {}) }},
-		"a login, not possible": {func() { store.FailSave(1, reason) }, signIn(t)},
+		"a login, not possible": {func() { store.Fail(sessiontest.Swap, 1, reason) }, signIn(t)},
 	} {
 		jar := sessiontest.NewJar()
 		sessiontest.Transaction(t, sessions, jar, "/", signIn(t))
@@ -254,28 +254,25 @@ func TestTransaction_LetsTheTestGiveUp(t *testing.T) {
 
 func TestStore_Faults(t *testing.T) {
 	store, first, second := sessiontest.NewStore(), errors.New("first"), errors.New("second")
-	token := session.NewToken("id", "value")
-	store.FailLoad(2, second)
-	store.FailLoad(1, first)
-	store.FailSave(1, first)
-	store.FailDelete(2, second)
+	store.Fail(sessiontest.Load, 2, second)
+	store.Fail(sessiontest.Load, 1, first)
+	store.Fail(sessiontest.Swap, 1, first)
+	store.Fail(sessiontest.End, 2, second)
 	store.Fail(sessiontest.List, 1, first)
-	store.Fail(sessiontest.Revoke, 1, first)
+	token := session.NewToken("id", "value")
 	load := func() error { _, err := store.Load(t.Context(), token); return err }
-	remove := func() error { return store.Delete(t.Context(), "id", time.Time{}) }
-	save := func() error {
-		_, err := store.Save(t.Context(), token, &session.Change{Create: true, Record: &session.Record{ID: "id"}})
+	swap := func() error {
+		_, err := store.Swap(t.Context(), token, session.Swap{New: record("id", "one")})
 		return err
 	}
-	list := func() error { _, err := store.UserSessions(t.Context(), "ada"); return err }
-	revoke := func() error { _, err := store.EndUserSessions(t.Context(), "ada", nil); return err }
-	one := func() error { return store.EndUserSession(t.Context(), "ada", "id") }
+	end := func() error { _, err := store.End(t.Context(), tombstone("other")); return err }
+	list := func() error { _, err := store.UserSessions(t.Context(), "realm", "ada"); return err }
 	steps := []struct {
 		do   func() error
 		want error
 	}{
-		{load, first}, {load, second}, {load, session.ErrNotFound}, {save, first}, {save, nil}, {remove, nil}, {remove, second},
-		{remove, nil}, {list, first}, {list, nil}, {revoke, first}, {revoke, nil}, {one, session.ErrNotFound},
+		{load, first}, {load, second}, {load, session.ErrNotFound}, {swap, first}, {load, session.ErrNotFound}, {swap, nil}, {load, nil},
+		{end, nil}, {end, second}, {list, first}, {list, nil},
 	}
 	for i, step := range steps {
 		if err := step.do(); !errors.Is(err, step.want) {
@@ -283,13 +280,79 @@ func TestStore_Faults(t *testing.T) {
 		}
 	}
 	calls := store.Calls()
-	if want := (sessiontest.Call{Op: sessiontest.Save, ID: "id", Err: first, Made: true}); len(calls) != len(steps) || calls[3] != want {
+	want := sessiontest.Call{Op: sessiontest.Swap, ID: "id", Err: first, Swaps: 1, Made: true}
+	if len(calls) != len(steps) || calls[3] != want {
 		t.Errorf("the log: %+v", calls)
 	}
 	store.Reset()
 	store.Down(second)
 	if err := load(); !errors.Is(err, second) || len(store.Calls()) != 1 {
 		t.Errorf("a store that is down: %v, %v", err, store.Calls())
+	}
+}
+
+// record returns a live session, and tombstone an ended one.
+func record(id, revision string) *session.Record {
+	now := time.Now()
+	return &session.Record{
+		ID: id, Revision: revision, Realm: "realm", User: "ada", CreatedAt: now, IssuedAt: now, LastUsedAt: now,
+		Deadline: now.Add(time.Hour),
+	}
+}
+
+func tombstone(id string) *session.Record {
+	r := record(id, "ended")
+	r.Ended = true
+	return r
+}
+
+// An answer that is lost is one of a call that was made.
+func TestStore_Lose(t *testing.T) {
+	store, cut := sessiontest.NewStore(), errors.New("cut")
+	token := session.NewToken("id", "value")
+	store.Lose(sessiontest.Swap, 1, cut)
+	store.Lose(sessiontest.End, 1, cut)
+	store.Lose(sessiontest.Load, 1, cut)
+	stored := func() *session.Record {
+		t.Helper()
+		r, err := store.Load(t.Context(), token)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return r
+	}
+	if _, err := store.Load(t.Context(), token); !errors.Is(err, cut) {
+		t.Errorf("the load's answer: %v", err)
+	}
+	begin := session.Swap{New: record("id", "one")}
+	if saved, err := store.Swap(t.Context(), token, begin); !errors.Is(err, cut) || saved != (session.Token{}) {
+		t.Errorf("the swap's answer: %v, %v", saved, err)
+	}
+	if r := stored(); r.Revision != "one" {
+		t.Errorf("the swap was not made: %+v", r)
+	}
+	if _, err := store.Swap(t.Context(), token, begin); err != nil {
+		t.Errorf("the same swap, sent again: %v", err)
+	}
+	if replaced, err := store.End(t.Context(), tombstone("id")); !errors.Is(err, cut) || replaced != nil {
+		t.Errorf("the end's answer: %v, %v", replaced, err)
+	}
+	if r := stored(); !r.Ended {
+		t.Errorf("it has not ended: %+v", r)
+	}
+}
+
+func TestStore_LogsASwapOfSeveralByTheNewRecord(t *testing.T) {
+	store, token := sessiontest.NewStore(), session.NewToken("old", "value")
+	old := record("old", "one")
+	for _, swaps := range [][]session.Swap{{{New: old}}, {{Old: old, New: tombstone("old")}, {New: record("new", "one")}}} {
+		if _, err := store.Swap(t.Context(), token, swaps...); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want := sessiontest.Call{Op: sessiontest.Swap, ID: "new", Swaps: 2, Made: true}
+	if calls := store.Calls(); len(calls) != 2 || calls[1] != want {
+		t.Errorf("the log: %+v", calls)
 	}
 }
 
@@ -337,7 +400,7 @@ func TestClock_InsideSynctest(t *testing.T) {
 func TestStore_EndBetween(t *testing.T) {
 	store := sessiontest.NewStore()
 	sessions, jar := manager(t, store, session.Config{}), sessiontest.NewJar()
-	store.EndBetween() // waits for a session that there is
+	store.EndBetween() // waits for a session that there is already
 	sessiontest.Transaction(t, sessions, jar, "/", signIn(t))
 	said := judge(t, func(tb testing.TB) {
 		sessiontest.Transaction(tb, sessions, jar, "/", func(s *session.Session) { s.Set("n", 1) })

@@ -2,6 +2,8 @@ package sessiontest
 
 import (
 	"context"
+	"crypto/rand"
+	"errors"
 	"slices"
 	"sync"
 	"time"
@@ -9,8 +11,8 @@ import (
 	"github.com/doorman-go/session"
 )
 
-// Store is a store in memory that fails when a test wants it to, and keeps a log of its calls. It lists and revokes.
-// Where nothing was asked for it is as good as session.MemoryStore.
+// Store is a store in memory that fails when a test wants it to, and keeps a log of its calls. It lists a user's sessions
+// and ends one in one step. Where nothing was asked for it is as good as session.MemoryStore.
 type Store struct {
 	memory *session.MemoryStore
 
@@ -28,28 +30,32 @@ type Op string
 
 // The kinds of calls.
 const (
-	Load   Op = "load"
-	Save   Op = "save"
-	Delete Op = "delete"
-	List   Op = "list"   // UserSessions
-	Revoke Op = "revoke" // EndUserSession, EndUserSessions
+	Load Op = "load"
+	Swap Op = "swap"
+	End  Op = "end"
+	List Op = "list" // UserSessions
 )
 
 // Call is an entry of the log.
 type Call struct {
-	Op   Op
-	ID   string // the session's, or the user of List and Revoke
-	Err  error  // what the call returned
-	Made bool   // a Save that created
+	Op    Op
+	ID    string // the session's; that of the last record, the new one, where a Swap has several; the user of List
+	Err   error  // what the call returned
+	Swaps int    // how many records a Swap was to replace
+	Made  bool   // a Swap whose last record was to be a new one
 }
 
-// fault makes the n-th call fail.
+// fault makes the n-th call fail, before it is made or after.
 type fault struct {
-	n   int
-	err error
+	n    int
+	lost bool
+	err  error
 }
 
-var _ session.UserStore = (*Store)(nil)
+var (
+	_ session.UserStore = (*Store)(nil)
+	_ session.Ender     = (*Store)(nil)
+)
 
 // NewStore returns an empty store that works.
 func NewStore() *Store {
@@ -59,20 +65,18 @@ func NewStore() *Store {
 	}
 }
 
-// FailLoad makes the n-th load from now fail with err: 1 is the next.
-func (s *Store) FailLoad(n int, err error) { s.Fail(Load, n, err) }
+// Fail makes the n-th call of a kind from now fail with err: 1 is the next. It is not made.
+func (s *Store) Fail(op Op, n int, err error) { s.addFault(op, fault{n: n, err: err}) }
 
-// FailSave makes the n-th save from now fail with err, and change nothing.
-func (s *Store) FailSave(n int, err error) { s.Fail(Save, n, err) }
+// Lose makes the n-th call of a kind from now lose its answer: it is made, and returns err. That is a connection that
+// broke between the two.
+func (s *Store) Lose(op Op, n int, err error) { s.addFault(op, fault{n: n, lost: true, err: err}) }
 
-// FailDelete makes the n-th delete from now fail with err, and delete nothing.
-func (s *Store) FailDelete(n int, err error) { s.Fail(Delete, n, err) }
-
-// Fail makes the n-th call of a kind from now fail with err.
-func (s *Store) Fail(op Op, n int, err error) {
+func (s *Store) addFault(op Op, f fault) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.faults[op] = append(s.faults[op], fault{s.counts[op] + n, err})
+	f.n += s.counts[op]
+	s.faults[op] = append(s.faults[op], f)
 }
 
 // Down makes all calls fail with err until it is called with nil.
@@ -82,8 +86,8 @@ func (s *Store) Down(err error) {
 	s.down = err
 }
 
-// EndBetween ends the session that is saved next just before that, as if another request had logged out since this one
-// loaded it. A save of a session that takes over from no other does not count.
+// EndBetween ends the session that is swapped next just before that, as if another request had logged out since this one
+// loaded it. The Swap that begins a session does not count.
 func (s *Store) EndBetween() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -126,11 +130,14 @@ func (s *Store) Reset() {
 	s.calls = nil
 }
 
-// call counts a call, holds it up and makes it fail, as asked for, or does it; and logs it.
+// call counts a call, holds it up and makes it fail, as asked for, or makes it; and logs it.
 func (s *Store) call(ctx context.Context, c Call, do func() error) error {
-	c.Err = s.admit(ctx, c.Op)
-	if c.Err == nil {
+	f, err := s.admit(ctx, c.Op)
+	if c.Err = err; err == nil {
 		c.Err = do()
+	}
+	if f.lost && err == nil {
+		c.Err = f.err
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -138,50 +145,102 @@ func (s *Store) call(ctx context.Context, c Call, do func() error) error {
 	return c.Err
 }
 
-func (s *Store) admit(ctx context.Context, op Op) error {
+// admit returns what goes wrong with a call, and the error of one that is not to be made.
+func (s *Store) admit(ctx context.Context, op Op) (fault, error) {
 	s.mu.Lock()
 	s.counts[op]++
-	n, gate, err := s.counts[op], s.gates[op], s.down
+	f, gate, err := s.faultOf(op), s.gates[op], s.down
 	delete(s.gates, op)
-	for _, f := range s.faults[op] {
-		if f.n == n {
-			err = f.err
-		}
-	}
 	s.mu.Unlock()
+	if !f.lost && f.err != nil {
+		err = f.err
+	}
 	if gate == nil {
-		return err
+		return f, err
 	}
 	close(gate.reached)
 	select {
 	case <-gate.opened:
-		return err
+		return f, err
 	case <-ctx.Done():
-		return ctx.Err()
+		return f, ctx.Err()
 	}
 }
 
+// faultOf returns what the call that was just counted is to meet. The last word counts.
+func (s *Store) faultOf(op Op) (met fault) {
+	for _, f := range s.faults[op] {
+		if f.n == s.counts[op] {
+			met = f
+		}
+	}
+	return met
+}
+
 // Load implements session.Store.
-func (s *Store) Load(ctx context.Context, token session.Token) (r *session.Record, err error) {
-	err = s.call(ctx, Call{Op: Load, ID: token.ID()}, func() error {
+func (s *Store) Load(ctx context.Context, token session.Token) (*session.Record, error) {
+	var r *session.Record
+	err := s.call(ctx, Call{Op: Load, ID: token.ID()}, func() (err error) {
 		r, err = s.memory.Load(ctx, token)
 		return err
 	})
-	return r, err
+	if err != nil {
+		return nil, err
+	}
+	return r, nil
 }
 
-// Save implements session.Store.
-func (s *Store) Save(ctx context.Context, token session.Token, change *session.Change) (saved session.Token, err error) {
-	err = s.call(ctx, Call{Op: Save, ID: change.Record.ID, Made: change.Create}, func() error {
-		if source := change.Source(); source != "" && s.endsNow() {
-			if err := s.memory.Delete(ctx, source, change.Base.Deadline); err != nil {
-				return err
-			}
+// Swap implements session.Store.
+func (s *Store) Swap(ctx context.Context, token session.Token, swaps ...session.Swap) (session.Token, error) {
+	var saved session.Token
+	err := s.call(ctx, callOf(swaps), func() (err error) {
+		if err := s.endBefore(ctx, swaps); err != nil {
+			return err
 		}
-		saved, err = s.memory.Save(ctx, token, change)
+		saved, err = s.memory.Swap(ctx, token, swaps...)
 		return err
 	})
-	return saved, err
+	if err != nil {
+		return session.Token{}, err
+	}
+	return saved, nil
+}
+
+func callOf(swaps []session.Swap) Call {
+	c := Call{Op: Swap, Swaps: len(swaps)}
+	if len(swaps) > 0 {
+		last := swaps[len(swaps)-1]
+		c.ID, c.Made = last.New.ID, last.Old == nil
+	}
+	return c
+}
+
+// endBefore does what EndBetween asked for.
+func (s *Store) endBefore(ctx context.Context, swaps []session.Swap) error {
+	old := oldOf(swaps)
+	if old == nil || !s.endsNow() {
+		return nil
+	}
+	now := session.Now(ctx)
+	_, err := s.memory.End(ctx, &session.Record{
+		ID: old.ID, Revision: rand.Text(), Realm: old.Realm, User: old.User, CreatedAt: old.CreatedAt, IssuedAt: now,
+		LastUsedAt: now, Deadline: now.Add(time.Minute), Ended: true,
+	})
+	var conflict *session.ConflictError
+	if errors.As(err, &conflict) {
+		return nil // it had ended before
+	}
+	return err
+}
+
+// oldOf returns the session that is swapped, or nil where one begins.
+func oldOf(swaps []session.Swap) *session.Record {
+	for _, swap := range swaps {
+		if swap.Old != nil {
+			return swap.Old
+		}
+	}
+	return nil
 }
 
 func (s *Store) endsNow() bool {
@@ -192,30 +251,28 @@ func (s *Store) endsNow() bool {
 	return now
 }
 
-// Delete implements session.Store.
-func (s *Store) Delete(ctx context.Context, id string, until time.Time) error {
-	return s.call(ctx, Call{Op: Delete, ID: id}, func() error { return s.memory.Delete(ctx, id, until) })
+// End implements session.Ender.
+func (s *Store) End(ctx context.Context, tombstone *session.Record) (*session.Record, error) {
+	var replaced *session.Record
+	err := s.call(ctx, Call{Op: End, ID: tombstone.ID}, func() (err error) {
+		replaced, err = s.memory.End(ctx, tombstone)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return replaced, nil
 }
 
 // UserSessions implements session.UserStore.
-func (s *Store) UserSessions(ctx context.Context, user string) (records []*session.Record, err error) {
-	err = s.call(ctx, Call{Op: List, ID: user}, func() error {
-		records, err = s.memory.UserSessions(ctx, user)
+func (s *Store) UserSessions(ctx context.Context, realm, user string) ([]*session.Record, error) {
+	var records []*session.Record
+	err := s.call(ctx, Call{Op: List, ID: user}, func() (err error) {
+		records, err = s.memory.UserSessions(ctx, realm, user)
 		return err
 	})
-	return records, err
-}
-
-// EndUserSession implements session.Revoker.
-func (s *Store) EndUserSession(ctx context.Context, user, id string) error {
-	return s.call(ctx, Call{Op: Revoke, ID: user}, func() error { return s.memory.EndUserSession(ctx, user, id) })
-}
-
-// EndUserSessions implements session.Revoker.
-func (s *Store) EndUserSessions(ctx context.Context, user string, except []string) (ended int, err error) {
-	err = s.call(ctx, Call{Op: Revoke, ID: user}, func() error {
-		ended, err = s.memory.EndUserSessions(ctx, user, except)
-		return err
-	})
-	return ended, err
+	if err != nil {
+		return nil, err
+	}
+	return records, nil
 }

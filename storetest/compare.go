@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
-	"maps"
 	"reflect"
 	"slices"
 	"strings"
@@ -13,72 +12,80 @@ import (
 	"github.com/doorman-go/session"
 )
 
-// same fails the clause unless the records are alike in all that a store keeps.
-func (x *trial) same(got, want *session.Record, what string) {
+// same fails the clause unless the records are alike in all that a store keeps, except for the fields named.
+func (x *trial) same(got, want *session.Record, what string, except ...string) {
 	x.Helper()
-	if diff := append(differentAttributes(got, want), differentValues(got, want)...); len(diff) > 0 {
+	if diff := differences(got, want, append(x.notKept(), except...)); len(diff) > 0 {
 		x.Errorf("%s:\n\t%s", what, strings.Join(diff, "\n\t"))
 	}
 }
 
-func differentAttributes(got, want *session.Record) (diff []string) {
-	note := func(name string, got, want any) {
-		diff = append(diff, fmt.Sprintf("%s is %v, and was saved as %v", name, got, want))
+// notKept returns the fields that the store need not keep: a cookie has no revisions.
+func (x *trial) notKept() []string {
+	if x.can(inCookie) {
+		return []string{"Revision", "Latest"}
 	}
-	texts := [][3]string{{"ID", got.ID, want.ID}, {"User", got.User, want.User}, {"Note", got.Note, want.Note}}
-	for _, f := range texts {
-		if f[1] != f[2] {
-			note(f[0], fmt.Sprintf("%q", f[1]), fmt.Sprintf("%q", f[2]))
-		}
-	}
-	times := []struct {
-		name      string
-		got, want time.Time
-	}{
-		{"Created", got.Created, want.Created}, {"Authenticated", got.Authenticated, want.Authenticated},
-		{"Issued", got.Issued, want.Issued}, {"Used", got.Used, want.Used}, {"Deadline", got.Deadline, want.Deadline},
-	}
-	for _, f := range times {
-		if !f.got.Equal(f.want) {
-			note(f.name, f.got, f.want)
-		}
-	}
-	if got.Idle != want.Idle {
-		note("Idle", got.Idle, want.Idle)
-	}
-	if got.Persistent != want.Persistent {
-		note("Persistent", got.Persistent, want.Persistent)
-	}
-	return diff
+	return nil
 }
 
-func differentValues(got, want *session.Record) []string {
-	return append(different("value", got.Values, want.Values), different("flash", got.Flashes, want.Flashes)...)
-}
+// notStored are the fields of a record that do not belong to what is stored.
+var notStored = []string{"Version", "Stale"}
 
-func different(kind string, got, want map[string]json.RawMessage) (diff []string) {
-	keys := maps.Clone(want)
-	if keys == nil {
-		keys = map[string]json.RawMessage{}
-	}
-	maps.Copy(keys, got)
-	for _, key := range slices.Sorted(maps.Keys(keys)) {
-		g, there := got[key]
-		w, saved := want[key]
-		switch {
-		case !there:
-			diff = append(diff, fmt.Sprintf("the %s %q is missing", kind, key))
-		case !saved:
-			diff = append(diff, fmt.Sprintf("the %s %q is there, and should not be", kind, key))
-		case !equal(g, w):
-			diff = append(diff, fmt.Sprintf("the %s %q is %s, and should be %s", kind, key, short(g), short(w)))
+// differences goes through all fields, so that none is forgotten that a Record may get later.
+func differences(got, want *session.Record, except []string) (diff []string) {
+	g, w := reflect.ValueOf(got).Elem(), reflect.ValueOf(want).Elem()
+	for i := range g.NumField() {
+		field := g.Type().Field(i)
+		if !field.IsExported() || slices.Contains(notStored, field.Name) || slices.Contains(except, field.Name) {
+			continue
+		}
+		if field.Name == "Values" {
+			diff = append(diff, valueDifferences(got.Values, want.Values)...)
+			continue
+		}
+		if !equalFields(g.Field(i).Interface(), w.Field(i).Interface()) {
+			diff = append(diff, fmt.Sprintf("%s is %+v, and was stored as %+v", field.Name, g.Field(i), w.Field(i)))
 		}
 	}
 	return diff
 }
 
-// equal compares JSON by what it says, so that a store may keep it in a column of its own type.
-func equal(a, b json.RawMessage) bool {
+func equalFields(got, want any) bool {
+	switch got := got.(type) {
+	case time.Time:
+		return got.Equal(want.(time.Time))
+	case []session.StoredFlash:
+		return slices.Equal(got, want.([]session.StoredFlash))
+	case []session.PastRevision:
+		return slices.EqualFunc(got, want.([]session.PastRevision), func(a, b session.PastRevision) bool {
+			return a.Revision == b.Revision && a.At.Equal(b.At)
+		})
+	}
+	return reflect.DeepEqual(got, want)
+}
+
+func valueDifferences(got, want session.Values) (diff []string) {
+	for key, raw := range want.All() {
+		switch g := got.Get(key); {
+		case g == nil:
+			diff = append(diff, fmt.Sprintf("the value %q is missing", key))
+		case !equalJSON(g, raw):
+			diff = append(diff, fmt.Sprintf("the value %q is %s, and was stored as %s", key, shorten(g), shorten(raw)))
+		}
+	}
+	for key := range got.All() {
+		if want.Get(key) == nil {
+			diff = append(diff, fmt.Sprintf("the value %q is there, and was not stored", key))
+		}
+	}
+	if got.Len() != want.Len() {
+		diff = append(diff, fmt.Sprintf("there are %d values, and were %d", got.Len(), want.Len()))
+	}
+	return diff
+}
+
+// equalJSON compares by what the texts say, so that a store may keep them in a column of its own type.
+func equalJSON(a, b json.RawMessage) bool {
 	if bytes.Equal(a, b) {
 		return true
 	}
@@ -94,36 +101,17 @@ func parse(raw json.RawMessage) (v any, err error) {
 	return v, err
 }
 
-func short(raw json.RawMessage) string {
+func shorten(raw json.RawMessage) string {
 	if len(raw) > 60 {
 		return fmt.Sprintf("%s... (%d bytes)", raw[:60], len(raw))
 	}
 	return string(raw)
 }
 
-// holds fails the clause unless the session has exactly these values, given as keys and JSON texts in turn.
+// holds fails the clause unless the record has exactly these values, given as keys and JSON texts in turn.
 func (x *trial) holds(r *session.Record, what string, pairs ...string) {
 	x.Helper()
-	var want map[string]json.RawMessage
-	for pair := range slices.Chunk(pairs, 2) {
-		put(&want, pair[0], pair[1])
-	}
-	if diff := different("value", r.Values, want); len(diff) > 0 {
+	if diff := valueDifferences(r.Values, session.NewValues(rawValues(pairs))); len(diff) > 0 {
 		x.Errorf("%s:\n\t%s", what, strings.Join(diff, "\n\t"))
 	}
-}
-
-// copyOf returns a copy of r that shares nothing with it.
-func copyOf(r *session.Record) *session.Record {
-	next := *r
-	next.Values, next.Flashes = copyMap(r.Values), copyMap(r.Flashes)
-	return &next
-}
-
-func copyMap(m map[string]json.RawMessage) map[string]json.RawMessage {
-	next := make(map[string]json.RawMessage, len(m))
-	for key, raw := range m {
-		next[key] = slices.Clone(raw)
-	}
-	return next
 }

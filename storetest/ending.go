@@ -2,212 +2,137 @@ package storetest
 
 import (
 	"errors"
+	"strconv"
+	"sync/atomic"
 	"time"
 
 	"github.com/doorman-go/session"
 )
 
-// The clauses about ends: Delete, Regenerate, Login, and requests that were under way meanwhile.
+// The clauses about stores that can end a session whatever its revision.
 
-func deleted(x *trial) {
-	h := x.create(x.lasting("user "+text(), "a", "1"))
-	x.delete(h)
-	x.staysEnded(h, "a session that was deleted")
-}
+func (x *trial) ender() session.Ender { return x.store.(session.Ender) }
 
-// staysEnded fails the clause unless a session has ended, Load knows it for nearly a minute, and the session stays gone
-// for as long as it would have lasted: a store that can't take back what it gave out must not forget before.
-func (x *trial) staysEnded(h held, what string) {
+// mustEnd ends a session, and returns what was there.
+func (x *trial) mustEnd(tombstone *session.Record) *session.Record {
 	x.Helper()
-	x.ended(h.token, what)
-	x.wait(59 * time.Second)
-	x.ended(h.token, what+" 59 seconds ago")
-	x.waitUntilDeadline(h)
-	x.gone(h.token, what+", just before its deadline")
-}
-
-func deletedTwice(x *trial) {
-	never := x.record("")
-	h := x.create(x.record("", "a", "1"))
-	for range 2 {
-		for name, r := range map[string]*session.Record{"a session": h.record, "an unknown id": never, "an empty id": {}} {
-			if err := x.store.Delete(x.ctx, r.ID, x.now.Add(time.Hour)); err != nil {
-				x.Errorf("Delete of %s: %v", name, err)
-			}
-		}
+	replaced, err := x.ender().End(x.ctx, tombstone)
+	if err != nil {
+		x.Fatalf("End: %v", err)
 	}
-	x.notMade(tokenFor(never), "an id that never was, after Delete")
+	return replaced
 }
 
-func notBroughtBack(x *trial) {
-	for name, edits := range map[string][]edit{
-		"a change": {set("a", "2")}, "an Update": {set("a", "2"), expect("a", "1")}, "a touch": nil,
-		"a deletion": {remove("a")}, "a flash": {flash("0001", `{}`)}, "clearing": {clearBut(), set("a", "2")},
-		"a new note": {attributes(func(r *session.Record) { r.Note = "n" })},
-	} {
-		h := x.create(x.record("", "a", "1"))
-		x.delete(h)
-		if !x.given(!x.opens(h.token), "Load finds a session that was deleted") {
+func endLive(x *trial) {
+	for what, wait := range map[string]time.Duration{"a live session": time.Minute, "an expired session": time.Hour + time.Second} {
+		h := x.create(x.record("user "+text(), "a", "1"))
+		h = x.swap(h, x.change(h, set("a", "2")))
+		x.advance(wait)
+		if _, err := x.store.Load(x.ctx, h.token); !x.assume(err == nil, what+" is not kept") {
 			return
 		}
-		token, err := x.try(h, x.change(h, edits...))
-		x.refused(err, name+" of a session that was deleted meanwhile: Save")
-		x.gone(h.token, "a session that was deleted, after "+name)
-		x.gone(token, "a session that was deleted, by the token Save returned for "+name)
-	}
-}
-
-func endedReuse(x *trial) {
-	h := x.create(x.record("", "a", "1"))
-	x.delete(h)
-	if !x.given(x.isEnded(h.token), "Delete leaves no tombstone") {
-		return
-	}
-	again := x.record("")
-	again.ID = h.record.ID
-	token, _ := x.store.Save(x.ctx, tokenFor(again), creation(again)) // it may say that this worked: it was ended since
-	x.gone(h.token, "an ended id, after Save of a new session under it")
-	x.gone(token, "the token that Save returned for a new session under an ended id")
-}
-
-func regenerated(x *trial) {
-	h := x.create(x.full())
-	x.wait(time.Minute)
-	want := copyOf(h.record)
-	if x.can(shares) { // another request, meanwhile
-		want = copyOf(x.save(h, x.change(h, set("late", "1"), remove("seen"), flash("0003", `{}`))).record)
-	}
-	c := x.change(h, x.regenerate(), set("new", "1"))
-	moved := x.save(h, c)
-	want.ID, want.Issued, want.Used = c.Record.ID, x.now, x.now
-	put(&want.Values, "new", "1")
-	x.same(moved.record, want, "the session under its new id")
-	again := x.save(moved, x.change(moved, x.regenerate()))
-	want.ID = again.record.ID
-	x.same(again.record, want, "the session under its next id")
-}
-
-func regeneratedEnds(x *trial) {
-	h := x.create(x.lasting("", "a", "1"))
-	x.save(h, x.change(h, x.regenerate()))
-	x.staysEnded(h, "the old id of a session that was regenerated")
-}
-
-func regeneratedEnded(x *trial) {
-	h := x.create(x.record("", "a", "1"))
-	x.delete(h)
-	if !x.given(!x.opens(h.token), "Load finds a session that was deleted") {
-		return
-	}
-	c := x.change(h, x.regenerate())
-	token, err := x.try(h, c)
-	x.refused(err, "Regenerate of a session that was deleted meanwhile: Save")
-	x.notMade(tokenFor(c.Record), "the new id of a session that was deleted before it was regenerated")
-	x.gone(token, "the token for it")
-}
-
-func lateChange(x *trial) {
-	for what, next := range map[string]edit{"Regenerate": x.regenerate(), "Login": x.login("user " + text())} {
-		h := x.create(x.record("", "a", "1"))
-		moved := x.save(h, x.change(h, next, set("b", "1")))
-		if !x.given(!x.opens(h.token), what+" leaves the old id open") {
-			return
+		tombstone := x.tombstoneOf(h.record)
+		tombstone.Revoked = true
+		if replaced := x.mustEnd(tombstone); replaced == nil && x.can(shares) {
+			x.Errorf("End of %s did not return it", what)
+		} else if replaced != nil {
+			x.same(replaced, h.record, "what End of "+what+" returned")
 		}
-		want := copyOf(moved.record)
-		second := x.change(h, x.regenerate())
-		for name, c := range map[string]*session.Change{
-			"a change": x.change(h, set("a", "2")), "a touch": x.change(h), "a second Regenerate": second,
-		} {
-			_, err := x.try(h, c)
-			x.refused(err, name+" under the id from before "+what+": Save")
-		}
-		x.gone(h.token, "the old id after late requests")
-		x.notMade(tokenFor(second.Record), "the id of a second Regenerate")
-		x.same(x.load(moved.token).record, want, "the session under its new id, after late requests under the old")
-	}
-}
-
-func deletedMoved(x *trial) {
-	h := x.create(x.record("", "a", "1"))
-	second := x.save(h, x.change(h, x.regenerate()))
-	third := x.save(second, x.change(second, x.regenerate()))
-	if !x.given(x.isEnded(h.token), "Regenerate leaves no tombstone") || !x.deletes() {
-		return
-	}
-	_, err := x.try(h, x.change(h, x.login("user "+text()))) // of another request, which must not hide where the session went on
-	if !x.given(err == nil, "a login in place of a session that was regenerated fails") {
-		return
-	}
-	x.delete(h)
-	for name, held := range map[string]held{"the first": h, "the second": second, "the third": third} {
-		x.gone(held.token, name+" id of a session that was regenerated twice and then deleted by its first id")
-	}
-}
-
-func login(x *trial) {
-	r := x.full()
-	r.User = "user " + text()
-	h := x.create(r)
-	x.wait(time.Minute)
-	late := x.save(h, x.change(h, set("kept", "1"), set("lost", "1")))
-	if !x.can(shares) { // else it is another request's, meanwhile
-		h = late
-	}
-	c := x.change(h, x.login("user "+text(), "kept", "never there"), set("new", "1"))
-	after := x.save(h, c)
-	want := copyOf(c.Record)
-	want.Values = nil
-	put(&want.Values, "kept", "1")
-	put(&want.Values, "new", "1")
-	x.same(after.record, want, "the session of a login that keeps one value")
-}
-
-func loginEnds(x *trial) {
-	h := x.create(x.lasting("", "a", "1"))
-	x.save(h, x.change(h, x.login("user "+text())))
-	x.staysEnded(h, "the id from before a login")
-}
-
-func loginOverEnded(x *trial) {
-	for name, end := range map[string]func(held){
-		"deleted": x.delete, "expired": func(held) { x.wait(24 * time.Hour) }, "regenerated": func(h held) { x.save(h, x.change(h, x.regenerate())) },
-	} {
-		h := x.create(x.record("", "kept", "1"))
-		end(h)
-		if !x.can(ends) || !x.given(!x.opens(h.token), "Load finds a session that was "+name) {
-			continue
-		}
-		c := x.change(h, x.login("user "+text(), "kept"), set("new", "1"))
-		token, err := x.try(h, c)
-		if err != nil {
-			x.Fatalf("a login in place of a session that was %s meanwhile: %v", name, err)
-		}
-		after := x.load(token)
+		r := x.load(h.token).record
 		if x.can(shares) {
-			x.holds(after.record, "the session of a login in place of one that was "+name, "new", "1")
+			x.same(r, tombstone, what+" after End")
+		} else if !r.Ended {
+			x.Errorf("%s after End is %+v", what, r)
 		}
-		if after.record.User != c.Record.User {
-			x.Errorf("the user is %q, and should be %q", after.record.User, c.Record.User)
+		if err := x.trySwap(h.token, h.record, x.change(h, set("a", "3"))); !isConflict(err) {
+			x.Errorf("a swap of %s after End: the error is %v, and must be a *ConflictError", what, err)
 		}
-	}
-	never := held{record: x.record("", "a", "1")}
-	if _, err := x.try(never, x.change(never, x.login("user "+text()))); errors.Is(err, session.ErrNotFound) {
-		x.Errorf("a login in place of a session that never was: %v", err)
 	}
 }
 
-// deletes tells whether Delete works, which one clause judges and the others take for granted.
-func (x *trial) deletes() bool {
-	x.Helper()
-	h := x.create(x.record(""))
-	x.delete(h)
-	return x.given(!x.opens(h.token), "Load finds a session that was deleted")
+// endNothing is about a session that is to be created a moment later.
+func endNothing(x *trial) {
+	r := x.record("user "+text(), "a", "1")
+	if replaced := x.mustEnd(x.tombstoneOf(r)); replaced != nil {
+		x.Errorf("End, where nothing was, returned %+v", replaced)
+	}
+	_, err := x.store.Swap(x.ctx, tokenFor(r), session.Swap{New: r})
+	x.conflicts(err, r.ID, "a new session with an ID that was ended before")
+	if x.can(shares) && !x.load(tokenFor(r)).record.Ended {
+		x.Error("where End left a tombstone, a session is")
+	}
 }
 
-// moves tells whether Regenerate ends the old id, likewise.
-func (x *trial) moves() bool {
-	x.Helper()
-	h := x.create(x.record(""))
-	x.save(h, x.change(h, x.regenerate()))
-	return x.given(!x.opens(h.token), "Regenerate leaves the old id open")
+func endTombstone(x *trial) {
+	h := x.create(x.record("", "a", "1"))
+	first := x.tombstoneOf(h.record)
+	first.Successor = text()
+	x.mustSwap(h.token, session.Swap{Old: h.record, New: first})
+	if !x.assumeEnded(h.token) {
+		return
+	}
+	second := x.tombstoneOf(h.record)
+	second.Revoked = true
+	_, err := x.ender().End(x.ctx, second)
+	x.conflicts(err, h.record.ID, "End where a tombstone is")
+	var conflict *session.ConflictError
+	if errors.As(err, &conflict) && conflict.Current != nil && conflict.Current.Successor != first.Successor {
+		x.Errorf("the conflict of End where a tombstone is has as Current %+v", conflict.Current)
+	}
+	if r := x.load(h.token).record; !r.Ended || r.Successor != first.Successor || r.Revoked {
+		x.Errorf("a tombstone is %+v after End, and must stay as it was", r)
+	}
+}
+
+func endUnderContention(x *trial) {
+	for range 5 {
+		h := x.create(x.record("", "a", "1"))
+		h = x.swap(h, x.change(h)) // one alone gets through
+		underWay, ended := make(chan struct{}), atomic.Bool{}
+		var swaps atomic.Int64
+		x.each(20, func(i int) error {
+			if i == 0 {
+				<-underWay
+				replaced, err := x.ender().End(x.ctx, x.tombstoneOf(h.record))
+				ended.Store(true)
+				if err == nil && (replaced == nil || replaced.Ended) {
+					err = errors.New("the session that ended was not what End returned")
+				}
+				return err
+			}
+			return x.swapUntilEnded(h.token, &ended, func() {
+				if swaps.Add(1) == 20 {
+					close(underWay)
+				}
+			})
+		})
+		x.closed(h.token, "a session that End ended while 19 requests changed it")
+	}
+}
+
+// swapUntilEnded changes a session again and again until it has ended, and calls swapped after each change. It returns an
+// error if one is accepted that began after ended was set.
+func (x *trial) swapUntilEnded(token session.Token, ended *atomic.Bool, swapped func()) error {
+	for x.ctx.Err() == nil {
+		after := ended.Load()
+		r, err := x.store.Load(x.ctx, token)
+		if err != nil {
+			return err
+		}
+		if r.Ended {
+			return nil
+		}
+		err = x.trySwap(token, r, x.change(held{token, r}, set("by", strconv.Quote(text()))))
+		switch {
+		case err == nil && after:
+			return errors.New("a swap that began after the session had ended was accepted")
+		case err == nil:
+			swapped()
+		case !isConflict(err):
+			return err
+		case after:
+			return nil // it has ended, whatever Load says
+		}
+	}
+	return x.ctx.Err()
 }

@@ -2,7 +2,7 @@ package storetest_test
 
 import (
 	"context"
-	"errors"
+	"maps"
 	"runtime"
 	"slices"
 	"sync"
@@ -12,113 +12,211 @@ import (
 	"github.com/doorman-go/session"
 )
 
-// flawed is a store that keeps the contract, but for its flaw: each field of flaw stands in place of a part, and nil
+type (
+	record = session.Record
+	swap   = session.Swap
+)
+
+// flawed is a store that keeps the contract, except for its flaw: each field of flaw stands in place of a part, and nil
 // leaves that part right.
 type flawed struct {
 	mu      sync.Mutex
-	records map[string]*session.Record
-	scratch *session.Record
-	entered atomic.Int64 // calls of Save and Delete
+	records map[string]*record
+	first   map[string]*record         // what was stored under each ID at first
+	byEnd   map[string]bool            // IDs whose tombstones End put
+	index   map[string]map[string]bool // IDs by realm and user
+	scratch *record
+	entered atomic.Int64 // calls of all methods but Load
 	flaw
 }
 
 type flaw struct {
-	live    func(r *session.Record, now time.Time) error                        // whether Load and lists return r
-	unknown func(s *flawed, id string) (*session.Record, error)                 // Load finds nothing
-	sees    func(s *flawed, c *session.Change, source, target **session.Record) // before Apply
-	stores  func(next, source *session.Record, c *session.Change) *session.Record
-	keeps   func(s *flawed, next *session.Record) // in place of storing
-	refuses func(c *session.Change, source *session.Record) error
-	token   func(session.Token) session.Token
-	buries  func(s *flawed, c *session.Change, now time.Time) // the replaced session
-	deletes func(s *flawed, id string, now time.Time) error
-	forgets bool                                       // a login hides where a session that was regenerated went on
-	blind   bool                                       // Save does not look at its context
-	halfway bool                                       // Save stores one key, looks at its context, and stores the rest
-	window  func(c *session.Change) bool               // for these, others come between reading and writing
-	insists func(read, now *session.Record) bool       // and what was read is what is written upon
-	lists   func(r *session.Record, user string) bool  // whether UserSessions returns r
-	owns    func(r *session.Record, user string) bool  // whose session EndUserSession ends
-	excepts func(except []string) []string             // of EndUserSessions
-	follows func(s *flawed, id string) *session.Record // in EndUserSession
-	evicted func(live []*session.Record, maximum int) []*session.Record
+	key       func(id string) string                                          // what records are kept by
+	load      func(s *flawed, id string, r *record, now time.Time) *record    // what Load finds
+	token     func(session.Token) session.Token                               // what Swap returns
+	fits      func(s *flawed, w swap, current *record, now time.Time) verdict // whether a swap can be made
+	stored    func(s *flawed, w swap, current *record, alone bool, now time.Time) *record
+	conflict  func(w swap, current *record, swaps []swap) *session.ConflictError
+	sequence  func(s *flawed, swaps []swap, try func(swap) error) error // makes them one by one
+	window    func(swaps []swap) bool                                   // for these, others come between reading and writing
+	insists   func(s *flawed, read, now *record) bool                   // and what was read counts still
+	shared    bool                                                      // records that are stored at once share a buffer
+	blind     bool                                                      // Swap does not look at its context
+	halfway   bool                                                      // Swap stores one value, looks at its context, and stores the rest
+	backwards bool                                                      // of two swaps, the second is stored first, and the context looked at between them
+	end       func(s *flawed, tombstone, current *record) bool          // in place of storing; reports whether that is all
+	endsOnce  bool                                                      // End does what Swap does
+	lists     func(s *flawed, r *record, realm, user string, now time.Time) bool
+	listed    func(r *record) []*record // what a list has of a record
+	prunes    bool                      // the index comes before the record, and a list takes out what has no record
 }
 
-func newFlawed(f flaw) *flawed { return &flawed{records: map[string]*session.Record{}, flaw: f} }
+// verdict says what a flaw makes of a swap.
+type verdict int
 
-func (s *flawed) isLive(r *session.Record, now time.Time) error {
-	if s.live != nil {
-		return s.live(r, now)
+const (
+	asRight verdict = iota // what is right
+	accepts
+	refuses
+)
+
+func newFlawed(f flaw) *flawed {
+	return &flawed{
+		records: map[string]*record{}, first: map[string]*record{}, byEnd: map[string]bool{},
+		index: map[string]map[string]bool{}, flaw: f,
 	}
-	return r.Live(now)
 }
 
-func (s *flawed) Load(ctx context.Context, token session.Token) (*session.Record, error) {
+func (s *flawed) keyOf(id string) string {
+	if s.key != nil {
+		return s.key(id)
+	}
+	return id
+}
+
+func (s *flawed) Load(ctx context.Context, token session.Token) (*record, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	r := s.records[token.ID()]
-	if r == nil && s.unknown != nil {
-		return s.unknown(s, token.ID())
+	r := s.records[s.keyOf(token.ID())]
+	if s.load != nil {
+		r = s.load(s, token.ID(), r, session.Now(ctx))
 	}
-	return r, s.isLive(r, session.Now(ctx))
+	if r == nil {
+		return nil, session.ErrNotFound
+	}
+	return r, nil
 }
 
-func (s *flawed) Save(ctx context.Context, token session.Token, c *session.Change) (session.Token, error) {
+func (s *flawed) Swap(ctx context.Context, token session.Token, swaps ...swap) (session.Token, error) {
 	s.entered.Add(1)
 	if err := ctx.Err(); err != nil && !s.blind {
 		return session.Token{}, err
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	now, source, target := session.Now(ctx), s.records[c.Source()], s.records[c.Record.ID]
-	if s.window != nil && s.window(c) {
-		s.others()
-		if later := s.records[c.Source()]; !s.insists(source, later) {
-			source = later
-		}
-		target = s.records[c.Record.ID]
-	}
-	if s.refuses != nil {
-		if err := s.refuses(c, source); err != nil {
-			return session.Token{}, err
-		}
-	}
-	given := *c
-	if s.sees != nil {
-		s.sees(s, &given, &source, &target)
-	}
-	next, err := given.Apply(source, target, now)
-	if err != nil {
+	if err := s.swapAll(ctx, swaps); err != nil {
 		return session.Token{}, err
 	}
-	if s.stores != nil {
-		next = s.stores(next, source, c)
-	}
-	if s.halfway && len(c.Set) > 1 {
-		part := given
-		part.Set, part.Operation = c.Set[:1], ""
-		s.records[next.ID], _ = part.Apply(source, target, now)
-		if err := ctx.Err(); err != nil {
-			return session.Token{}, err
-		}
-	}
-	s.replace(c, now)
-	s.put(next)
-	s.evict(next, c.MaxPerUser, now)
 	if s.token != nil {
 		token = s.token(token)
 	}
 	return token, nil
 }
 
-// others lets other goroutines come in between: it waits until one does, but not for ever, as there may be none.
-func (s *flawed) others() {
+func (s *flawed) swapAll(ctx context.Context, swaps []swap) error {
+	now := session.Now(ctx)
+	if s.sequence != nil {
+		return s.sequence(s, swaps, func(w swap) error { return s.swapTogether(ctx, []swap{w}, now) })
+	}
+	return s.swapTogether(ctx, swaps, now)
+}
+
+func (s *flawed) swapTogether(ctx context.Context, swaps []swap, now time.Time) error {
+	current := s.current(swaps)
+	if s.window != nil && s.window(swaps) {
+		s.letOthersIn()
+		for i, latest := range s.current(swaps) {
+			if !s.insists(s, current[i], latest) {
+				current[i] = latest
+			}
+		}
+	}
+	for i, w := range swaps {
+		if !s.swapFits(w, current[i], now) {
+			if s.conflict != nil {
+				return s.conflict(w, current[i], swaps)
+			}
+			return &session.ConflictError{ID: w.New.ID, Current: current[i]}
+		}
+	}
+	if s.backwards {
+		swaps, current = slices.Clone(swaps), slices.Clone(current)
+		slices.Reverse(swaps)
+		slices.Reverse(current)
+	}
+	for i, w := range swaps {
+		if err := ctx.Err(); i > 0 && s.backwards && err != nil {
+			return err
+		}
+		if err := s.put(ctx, w, current[i], len(swaps) == 1, now); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *flawed) current(swaps []swap) []*record {
+	current := make([]*record, len(swaps))
+	for i, w := range swaps {
+		current[i] = s.records[s.keyOf(w.New.ID)]
+	}
+	return current
+}
+
+func (s *flawed) swapFits(w swap, current *record, now time.Time) bool {
+	if s.fits != nil {
+		if v := s.fits(s, w, current, now); v != asRight {
+			return v == accepts
+		}
+	}
+	return fits(w, current)
+}
+
+func (s *flawed) put(ctx context.Context, w swap, current *record, alone bool, now time.Time) error {
+	next := w.New
+	if s.stored != nil {
+		next = s.stored(s, w, current, alone, now)
+	}
+	if s.halfway && current != nil && w.New.Values.Len() > 1 {
+		part := *next
+		part.Values = session.NewValues(with(current.Values, "a", w.New.Values.Get("a")))
+		s.records[s.keyOf(next.ID)] = &part
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+	}
+	if s.prunes {
+		s.addToIndex(w.New)
+		if w.Old == nil && w.New.User != "" {
+			s.letOthersIn()
+		}
+	}
+	if s.shared && w.Old == nil && w.New.Values.Get("n") != nil {
+		s.scratch = next
+		s.letOthersIn()
+		next = s.scratch
+	}
+	if next == nil {
+		delete(s.records, s.keyOf(w.New.ID))
+		return nil
+	}
+	s.store(w.New.ID, next)
+	return nil
+}
+
+func (s *flawed) store(id string, next *record) {
+	if s.first[id] == nil {
+		s.first[id] = next
+	}
+	s.records[s.keyOf(id)] = next
+}
+
+func (s *flawed) addToIndex(r *record) {
+	user := r.Realm + "\x00\x00" + r.User
+	if s.index[user] == nil {
+		s.index[user] = map[string]bool{}
+	}
+	s.index[user][r.ID] = true
+}
+
+// letOthersIn lets other goroutines come in between: it waits until one does, but not for ever, as there may be none.
+func (s *flawed) letOthersIn() {
 	before := s.entered.Load()
 	s.mu.Unlock()
-	for i := 0; i < 20000 && s.entered.Load() == before; i++ {
+	for i := 0; i < 5000 && s.entered.Load() == before; i++ {
 		runtime.Gosched()
 	}
 	for range 100 {
@@ -127,141 +225,81 @@ func (s *flawed) others() {
 	s.mu.Lock()
 }
 
-func (s *flawed) put(next *session.Record) {
-	if s.keeps != nil {
-		s.keeps(s, next)
-		return
-	}
-	s.records[next.ID] = next
-}
+// complete is flawed with all that a server store can have.
+type complete struct{ *flawed }
 
-func (s *flawed) replace(c *session.Change, now time.Time) {
-	switch old := c.Replaces(); {
-	case s.records[old] == nil:
-	case s.records[old].Ended && !s.forgets:
-	case s.buries != nil:
-		s.buries(s, c, now)
-	default:
-		s.records[old] = c.Tombstone(now)
-	}
-}
+var (
+	_ session.Ender     = complete{}
+	_ session.UserStore = complete{}
+)
 
-func (s *flawed) goesOnAs(id string) *session.Record {
-	r := s.records[id]
-	for r != nil && r.Successor != "" {
-		r = s.records[r.Successor]
-	}
-	return r
-}
-
-// byDelete marks the tombstones that Delete leaves, so that a flaw can be about them.
-const byDelete = "by Delete"
-
-func (s *flawed) Delete(ctx context.Context, id string, _ time.Time) error {
+func (s complete) End(ctx context.Context, tombstone *record) (*record, error) {
 	s.entered.Add(1)
-	if err := ctx.Err(); err != nil {
-		return err
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.deletes != nil {
-		return s.deletes(s, id, session.Now(ctx))
-	}
-	s.end(s.goesOnAs(id), session.Now(ctx))
-	return nil
-}
-
-func (s *flawed) end(r *session.Record, now time.Time) {
-	if r != nil && !r.Ended {
-		tombstone := session.Tombstone(r.ID, now)
-		tombstone.Note = byDelete
-		s.records[r.ID] = tombstone
-	}
-}
-
-func (s *flawed) liveOf(user string, now time.Time) (live []*session.Record) {
-	for _, r := range s.records {
-		if r.User == user && s.isLive(r, now) == nil {
-			live = append(live, r)
-		}
-	}
-	slices.SortFunc(live, func(a, b *session.Record) int { return a.Authenticated.Compare(b.Authenticated) })
-	return live
-}
-
-func (s *flawed) evict(latest *session.Record, maximum int, now time.Time) {
-	if maximum == 0 {
-		return
-	}
-	live := s.liveOf(latest.User, now)
-	over := live[:max(len(live)-maximum, 0)]
-	if s.evicted != nil {
-		over = s.evicted(live, maximum)
-	}
-	for _, r := range over {
-		s.end(r, now)
-	}
-}
-
-// revoking is flawed with the abilities for users.
-type revoking struct{ *flawed }
-
-func (s revoking) UserSessions(ctx context.Context, user string) ([]*session.Record, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.lists == nil {
-		return s.liveOf(user, session.Now(ctx)), nil
+	current := s.records[s.keyOf(tombstone.ID)]
+	if s.endsOnce {
+		s.letOthersIn()
+		if latest := s.records[s.keyOf(tombstone.ID)]; latest != current {
+			return nil, &session.ConflictError{ID: tombstone.ID, Current: latest}
+		}
 	}
-	var listed []*session.Record
+	if s.flaw.end != nil && s.flaw.end(s.flawed, tombstone, current) {
+		return current, nil
+	}
+	if current != nil && current.Ended {
+		return nil, &session.ConflictError{ID: tombstone.ID, Current: current}
+	}
+	s.byEnd[tombstone.ID] = true
+	s.store(tombstone.ID, tombstone)
+	s.addToIndex(tombstone)
+	return current, nil
+}
+
+func (s complete) UserSessions(ctx context.Context, realm, user string) ([]*record, error) {
+	s.entered.Add(1)
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.prunes {
+		return s.pruneAndList(s.index[realm+"\x00\x00"+user]), nil
+	}
+	var listed []*record
 	for _, r := range s.records {
-		if s.lists(r, user) {
+		switch {
+		case s.lists == nil && (r.Realm != realm || r.User != user), s.lists != nil && !s.lists(s.flawed, r, realm, user, session.Now(ctx)):
+		case s.listed != nil:
+			listed = append(listed, s.listed(r)...)
+		default:
 			listed = append(listed, r)
 		}
 	}
 	return listed, nil
 }
 
-func (s revoking) EndUserSession(ctx context.Context, user, id string) error {
-	if err := ctx.Err(); err != nil {
-		return err
+func (s complete) pruneAndList(ids map[string]bool) (listed []*record) {
+	for _, id := range slices.Collect(maps.Keys(ids)) {
+		r := s.records[s.keyOf(id)]
+		if r == nil {
+			delete(ids, id)
+			continue
+		}
+		listed = append(listed, r)
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	r := s.goesOnAs(id)
-	if s.follows != nil {
-		r = s.follows(s.flawed, id)
-	}
-	owned := r != nil && r.User == user
-	if s.owns != nil {
-		owned = s.owns(r, user)
-	}
-	if err := r.Live(session.Now(ctx)); err != nil || !owned {
-		return errors.Join(session.ErrNotFound, err)
-	}
-	s.end(r, session.Now(ctx))
-	return nil
+	return listed
 }
 
-func (s revoking) EndUserSessions(ctx context.Context, user string, except []string) (int, error) {
-	if err := ctx.Err(); err != nil {
-		return 0, err
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.excepts != nil {
-		except = s.excepts(except)
-	}
-	ended := 0
-	for _, r := range s.liveOf(user, session.Now(ctx)) {
-		if !slices.Contains(except, r.ID) {
-			s.end(r, session.Now(ctx))
-			ended++
+// oneByOne makes swaps as a database does that can't make several at once.
+func oneByOne(_ *flawed, swaps []swap, try func(swap) error) error {
+	for _, w := range swaps {
+		if err := try(w); err != nil {
+			return err
 		}
 	}
-	return ended, nil
+	return nil
 }
-
-var _ session.UserStore = revoking{}

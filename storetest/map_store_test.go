@@ -4,7 +4,6 @@ import (
 	"context"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/doorman-go/session"
 	"github.com/doorman-go/session/storetest"
@@ -18,47 +17,43 @@ type MapStore struct {
 
 func NewMapStore() *MapStore { return &MapStore{records: map[string]*session.Record{}} }
 
+// Load returns what is stored, whether it has ended or not.
 func (m *MapStore) Load(ctx context.Context, token session.Token) (*session.Record, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	r := m.records[token.ID()] // nil if there is none, which Live knows
-	return r, r.Live(session.Now(ctx))
+	if r := m.records[token.ID()]; r != nil {
+		return r, nil
+	}
+	return nil, session.ErrNotFound
 }
 
-func (m *MapStore) Save(ctx context.Context, token session.Token, c *session.Change) (session.Token, error) {
+// Swap looks at all records before it replaces any.
+func (m *MapStore) Swap(ctx context.Context, token session.Token, swaps ...session.Swap) (session.Token, error) {
 	if err := ctx.Err(); err != nil {
 		return session.Token{}, err
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	now := session.Now(ctx)
-	next, err := c.Apply(m.records[c.Source()], m.records[c.Record.ID], now)
-	if err != nil {
-		return session.Token{}, err
+	for _, s := range swaps {
+		if current := m.records[s.New.ID]; !fits(s, current) {
+			return session.Token{}, &session.ConflictError{ID: s.New.ID, Current: current}
+		}
 	}
-	if old := m.records[c.Replaces()]; old != nil && !old.Ended { // a tombstone knows where the session went on
-		m.records[old.ID] = c.Tombstone(now)
+	for _, s := range swaps {
+		m.records[s.New.ID] = s.New
 	}
-	m.records[next.ID] = next
 	return token, nil
 }
 
-func (m *MapStore) Delete(ctx context.Context, id string, _ time.Time) error {
-	if err := ctx.Err(); err != nil {
-		return err
+// fits reports whether s may take the place of current, or has taken it before.
+func fits(s session.Swap, current *session.Record) bool {
+	if current == nil || s.Old == nil {
+		return current == nil && s.Old == nil || current != nil && current.Revision == s.New.Revision
 	}
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	for m.records[id] != nil && m.records[id].Successor != "" {
-		id = m.records[id].Successor // regenerated a moment ago
-	}
-	if m.records[id] != nil {
-		m.records[id] = session.Tombstone(id, session.Now(ctx))
-	}
-	return nil
+	return current.Revision == s.Old.Revision || current.Revision == s.New.Revision
 }
 
 func TestMapStore(t *testing.T) {

@@ -14,54 +14,65 @@ import (
 // The clauses about contexts that end, and about many goroutines.
 
 func endedContext(x *trial) {
-	h := x.create(x.record("user "+text(), "a", "1"))
 	cancelled, cancel := context.WithCancel(x.ctx)
 	cancel()
 	late, cancelLate := context.WithDeadline(x.ctx, time.Unix(0, 0))
 	defer cancelLate()
 	for name, ctx := range map[string]context.Context{"cancelled": cancelled, "past its deadline": late} {
-		for method, call := range x.calls(h) {
-			err := call(ctx)
-			if err == nil {
-				x.Errorf("%s with a context that is %s did not return an error", method, name)
-			}
-			if errors.Is(err, session.ErrNotFound) {
-				x.Errorf("%s with a context that is %s says ErrNotFound, which logs the user out: %v", method, name, err)
-			}
+		h := x.create(x.record("user "+text(), "a", "1"))
+		created := x.record("", "b", "1")
+		for method, call := range x.calls(h, created) {
+			x.cutShort(call(ctx), method+" with a context that is "+name)
 		}
-		x.holds(x.load(h.token).record, "the session after calls with a context that is "+name, "a", "1")
+		x.stays(h.token, h.record, "the session after calls with a context that is "+name)
+		if x.can(shares) {
+			x.missing(tokenFor(created), "a session that was created with a context that is "+name)
+		}
+	}
+}
+
+// cutShort fails the clause unless a call says that its context ended, and nothing of the session.
+func (x *trial) cutShort(err error, what string) {
+	x.Helper()
+	switch {
+	case err == nil:
+		x.Errorf("%s did not return an error", what)
+	case errors.Is(err, session.ErrNotFound):
+		x.Errorf("%s says ErrNotFound, which logs the user out: %v", what, err)
+	case isConflict(err):
+		x.Errorf("%s says that it met a conflict: %v", what, err)
 	}
 }
 
 // calls are all that can be done with a session, by name.
-func (x *trial) calls(h held) map[string]func(context.Context) error {
-	user, id := h.record.User, h.record.ID
+func (x *trial) calls(h held, created *session.Record) map[string]func(context.Context) error {
+	swap := func(token session.Token, swaps ...session.Swap) func(context.Context) error {
+		return func(ctx context.Context) error { _, err := x.store.Swap(ctx, token, swaps...); return err }
+	}
+	token, moved := x.moved(h)
 	calls := map[string]func(context.Context) error{
-		"Load":              func(ctx context.Context) error { _, err := x.store.Load(ctx, h.token); return err },
-		"Save":              func(ctx context.Context) error { return x.saveIn(ctx, h, x.change(h, set("a", "2"))) },
-		"Save of a new one": func(ctx context.Context) error { r := x.record(""); return x.saveIn(ctx, h, creation(r)) },
-		"Regenerate":        func(ctx context.Context) error { return x.saveIn(ctx, h, x.change(h, x.regenerate())) },
+		"Load":                         func(ctx context.Context) error { _, err := x.store.Load(ctx, h.token); return err },
+		"Swap for a change":            swap(h.token, session.Swap{Old: h.record, New: x.change(h, set("a", "2"))}),
+		"Swap for a tombstone":         swap(h.token, session.Swap{Old: h.record, New: x.tombstoneOf(h.record)}),
+		"Swap for a new session":       swap(tokenFor(created), session.Swap{New: created}),
+		"Swap for a session that goes": swap(token, moved...),
 	}
-	if x.can(ends) {
-		calls["Delete"] = func(ctx context.Context) error { return x.store.Delete(ctx, id, h.record.Deadline) }
+	if x.can(endsAtOnce) {
+		calls["End"] = func(ctx context.Context) error { _, err := x.ender().End(ctx, x.tombstoneOf(h.record)); return err }
 	}
-	if r, ok := x.store.(session.Revoker); ok && x.can(revokes) {
-		calls["EndUserSession"] = func(ctx context.Context) error { return r.EndUserSession(ctx, user, id) }
-		calls["EndUserSessions"] = func(ctx context.Context) error { _, err := r.EndUserSessions(ctx, user, nil); return err }
+	if x.can(lists) {
+		calls["UserSessions"] = func(ctx context.Context) error {
+			_, err := x.userStore().UserSessions(ctx, realm, h.record.User)
+			return err
+		}
 	}
-	if u, ok := x.store.(session.UserStore); ok {
-		calls["UserSessions"] = func(ctx context.Context) error { _, err := u.UserSessions(ctx, user); return err }
+	if x.can(endsUsers) {
+		calls["EndUser"] = func(ctx context.Context) error { return x.userEnder().EndUser(ctx, realm, h.record.User, nil) }
+		calls["EndUserSession"] = func(ctx context.Context) error {
+			return x.userEnder().EndUserSession(ctx, realm, h.record.User, h.record.ID)
+		}
 	}
 	return calls
-}
-
-func (x *trial) saveIn(ctx context.Context, h held, c *session.Change) error {
-	token := h.token
-	if c.Create {
-		token = tokenFor(c.Record)
-	}
-	_, err := x.store.Save(ctx, token, c)
-	return err
 }
 
 // mostQuestions is how often a call may look at its context before the rest is taken to be alike.
@@ -70,159 +81,190 @@ const mostQuestions = 100
 func endingContext(x *trial) {
 	h := x.create(x.record("", "a", "0", "b", "0"))
 	for n := 1; n <= mostQuestions; n++ {
-		ctx, raw := x.tripping(n), strconv.Itoa(n)
-		err := x.saveIn(ctx, h, x.change(h, set("a", raw), set("b", raw)))
-		x.cut(err, "Save")
-		h = x.load(h.token)
-		a, b := string(h.record.Values["a"]), string(h.record.Values["b"])
-		if a != b || err == nil && a != raw {
-			x.Fatalf("Save of a and b, whose context ended at question %d, returned %v and left a = %s, b = %s", n, err, a, b)
+		ctx, raw := x.trippingContext(n), strconv.Itoa(n)
+		next := x.change(h, set("a", raw, "b", raw))
+		_, err := x.store.Swap(ctx, h.token, session.Swap{Old: h.record, New: next})
+		if err != nil {
+			x.cutShort(err, "Swap with a context that ends")
 		}
-		if ctx.left.Load() > 0 {
-			break // all questions have been asked
+		want := h.record
+		if h = x.load(h.token); h.record.Revision == next.Revision || err == nil {
+			want = next
+		}
+		x.same(h.record, want, fmt.Sprintf("the record, after a swap whose context ended at question %d", n))
+		if !ctx.tripped() {
+			break
 		}
 	}
-	if x.moves() && x.given(!x.adopts, "Load finds any id") {
-		x.endingRegenerate()
-	}
+	x.endingMove()
 }
 
-func (x *trial) endingRegenerate() {
+// endingMove never leaves the old session open beside the new one.
+func (x *trial) endingMove() {
 	for n := 1; n <= mostQuestions; n++ {
-		h := x.create(x.record("", "a", "0"))
-		ctx, c := x.tripping(n), x.change(h, x.regenerate(), set("b", "1"))
-		err := x.saveIn(ctx, h, c)
-		x.cut(err, "Regenerate")
-		before, after := x.opens(h.token), x.opens(tokenFor(c.Record))
+		h, ctx := x.create(x.record("", "a", "0")), x.trippingContext(n)
+		token, swaps := x.moved(h)
+		_, err := x.store.Swap(ctx, token, swaps...)
+		if err != nil {
+			x.cutShort(err, "Swap with a context that ends")
+		}
+		before, after := x.opens(h.token), x.opens(token)
 		if before && after || err == nil && (before || !after) {
-			x.Fatalf("Regenerate whose context ended at question %d returned %v; the old id opens: %v, the new: %v", n, err, before, after)
+			x.Fatalf("two swaps, whose context ended at question %d, returned %v; the old ID opens: %v, the new: %v", n, err, before, after)
 		}
 		if after {
-			x.holds(x.load(tokenFor(c.Record)).record, "the session under its new id", "a", "0", "b", "1")
+			x.stays(token, swaps[1].New, "the session under its new ID")
 		}
-		if ctx.left.Load() > 0 {
+		if !ctx.tripped() {
 			return
 		}
 	}
 }
 
-// cut fails the clause if a call whose context ended says that the session has.
-func (x *trial) cut(err error, what string) {
-	x.Helper()
-	if errors.Is(err, session.ErrNotFound) {
-		x.Fatalf("%s with a context that ends says ErrNotFound, which logs the user out: %v", what, err)
-	}
-}
-
-func goroutines(x *trial) {
-	h := x.create(x.record("", "stays", "0"))
-	own := make([]held, 100)
-	x.each(len(own), func(i int) error {
-		r, err := x.store.Load(x.ctx, h.token)
-		own[i] = held{h.token, r}
-		return err
+func increments(x *trial) {
+	h := x.create(x.record("", "n", "-1"))
+	x.swap(h, x.change(h, set("n", "0"))) // one alone gets through
+	x.each(100, func(int) error {
+		for x.ctx.Err() == nil {
+			r, err := x.store.Load(x.ctx, h.token)
+			if err != nil {
+				return err
+			}
+			n, err := strconv.Atoi(string(r.Values.Get("n")))
+			if err != nil {
+				return err
+			}
+			if err = x.trySwap(h.token, r, x.change(held{h.token, r}, set("n", strconv.Itoa(n+1)))); !isConflict(err) {
+				return err
+			}
+		}
+		return x.ctx.Err()
 	})
-	x.each(len(own), func(i int) error { // all have loaded the session by now
-		_, err := x.try(own[i], x.change(own[i], set(fmt.Sprint("key ", i), "1"), flash(fmt.Sprintf("%04d", i), "1")))
-		return err
-	})
-	want := &session.Record{}
-	put(&want.Values, "stays", "0")
-	for i := range 100 {
-		put(&want.Values, fmt.Sprint("key ", i), "1")
-		put(&want.Flashes, fmt.Sprintf("%04d", i), "1")
-	}
-	if diff := differentValues(x.load(h.token).record, want); len(diff) > 0 {
-		x.Errorf("after 100 requests at once, of 100 keys and 100 flashes %d are wrong; the first: %s", len(diff), diff[0])
-	}
+	x.holds(x.load(h.token).record, "the record after 100 increments at once", "n", "100")
 }
 
 func manySessions(x *trial) {
 	x.each(100, func(i int) error {
 		r := x.record("", "n", strconv.Itoa(i))
-		token, err := x.store.Save(x.ctx, tokenFor(r), creation(r))
+		token, err := x.store.Swap(x.ctx, tokenFor(r), session.Swap{New: r})
 		if err != nil {
-			return fmt.Errorf("session %d: Save: %w", i, err)
+			return fmt.Errorf("session %d: %w", i, err)
 		}
-		h := held{token, r}
-		if h.token, err = x.try(h, x.change(h, set("m", strconv.Itoa(i)))); err != nil {
-			return fmt.Errorf("session %d: a second Save: %w", i, err)
+		next := x.change(held{token, r}, set("m", strconv.Itoa(i)))
+		if token, err = x.store.Swap(x.ctx, token, session.Swap{Old: r, New: next}); err != nil {
+			return fmt.Errorf("session %d: a second swap: %w", i, err)
 		}
-		got, err := x.store.Load(x.ctx, h.token)
+		got, err := x.store.Load(x.ctx, token)
 		if err != nil {
 			return fmt.Errorf("session %d: Load: %w", i, err)
 		}
-		want := copyOf(r)
-		put(&want.Values, "m", strconv.Itoa(i))
-		if diff := differentValues(got, want); got.ID != r.ID || len(diff) > 0 {
-			return fmt.Errorf("session %d is %s: %v", i, got.ID, diff)
+		if diff := differences(got, next, x.notKept()); len(diff) > 0 {
+			return fmt.Errorf("session %d is another: %v", i, diff)
 		}
 		return nil
 	})
 }
 
+func racingCreations(x *trial) {
+	for range 10 {
+		records := make([]*session.Record, 10)
+		for i := range records {
+			records[i] = x.record("", "of", strconv.Itoa(i))
+			records[i].ID = records[0].ID
+		}
+		winners := x.race(len(records), func(i int) error { return x.trySwap(tokenFor(records[i]), nil, records[i]) })
+		if len(winners) != 1 {
+			x.Fatalf("of %d new sessions at once with one ID, Swap accepted %d, and must accept one", len(records), len(winners))
+		}
+		x.stays(tokenFor(records[0]), records[winners[0]], "the session that was accepted")
+	}
+}
+
 func racingRegenerations(x *trial) {
-	if !x.moves() {
+	probe := x.create(x.record(""))
+	x.end(probe)
+	if !x.assumeEnded(probe.token) {
 		return
 	}
 	for range 10 {
 		h := x.create(x.record("", "a", "1"))
-		changes := make([]*session.Change, 10)
-		for i := range changes {
-			changes[i] = x.change(h, x.regenerate())
+		moves := make([]struct {
+			token session.Token
+			swaps []session.Swap
+		}, 10)
+		for i := range moves {
+			moves[i].token, moves[i].swaps = x.moved(h)
 		}
-		var won atomic.Int32
-		x.each(len(changes), func(i int) error {
-			_, err := x.try(h, changes[i])
-			if err == nil {
-				won.Add(1)
-				return nil
-			}
-			if !errors.Is(err, session.ErrNotFound) {
-				return fmt.Errorf("a regeneration that came second: the error is %w, and must wrap ErrNotFound", err)
-			}
-			return nil
+		winners := x.race(len(moves), func(i int) error {
+			_, err := x.store.Swap(x.ctx, moves[i].token, moves[i].swaps...)
+			return err
 		})
 		open := 0
-		for _, c := range changes {
-			if x.opens(tokenFor(c.Record)) {
+		for _, m := range moves {
+			if x.can(shares) && x.opens(m.token) {
 				open++
 			}
 		}
-		if won.Load() != 1 || open != 1 && !x.adopts {
-			x.Fatalf("of %d regenerations at once, Save accepted %d, and %d ids open; it must be one", len(changes), won.Load(), open)
+		if len(winners) != 1 || open != 1 && x.can(shares) {
+			x.Fatalf("of %d regenerations at once, Swap accepted %d, and %d IDs open; it must be one", len(moves), len(winners), open)
+		}
+		if r := x.load(h.token).record; r.Successor != moves[winners[0]].swaps[1].New.ID {
+			x.Fatalf("the successor of the old ID is %q, and not the ID of the regeneration that was accepted", r.Successor)
 		}
 	}
 }
 
+// race runs n swaps at once, and returns which were accepted. The others must meet a conflict.
+func (x *trial) race(n int, swap func(i int) error) (winners []int) {
+	x.Helper()
+	won := make([]bool, n)
+	x.each(n, func(i int) error {
+		err := swap(i)
+		won[i] = err == nil
+		if err != nil && !isConflict(err) {
+			return fmt.Errorf("a swap that came second: the error is %w, and must be a *ConflictError", err)
+		}
+		return nil
+	})
+	for i := range won {
+		if won[i] {
+			winners = append(winners, i)
+		}
+	}
+	return winners
+}
+
 func racingEnd(x *trial) {
-	if !x.deletes() {
+	probe := x.create(x.record(""))
+	probe = x.swap(probe, x.change(probe))
+	x.end(probe)
+	if !x.assumeEnded(probe.token) {
 		return
 	}
-	for range 10 {
-		h := x.create(x.record("", "a", "1"))
-		var over, failed atomic.Bool
-		x.each(20, func(i int) error {
-			if i == 10 {
-				err := x.store.Delete(x.ctx, h.record.ID, h.record.Deadline)
-				over.Store(err == nil)
-				failed.Store(err != nil)
+	for range 5 {
+		h, ended := x.create(x.record("", "a", "1")), atomic.Bool{}
+		x.each(8, func(i int) error {
+			if i == 4 {
+				err := x.endBySwap(h.token)
+				ended.Store(true)
 				return err
 			}
-			for !failed.Load() {
-				after := over.Load()
-				_, err := x.try(h, x.change(h, set(strconv.Itoa(i), "1")))
-				switch {
-				case err == nil && after:
-					return errors.New("a change that began after Delete had returned was accepted")
-				case errors.Is(err, session.ErrNotFound):
-					return nil
-				case err != nil:
-					return err
-				}
-			}
-			return nil
+			return x.swapUntilEnded(h.token, &ended, func() {})
 		})
-		x.gone(h.token, "a session deleted while 19 requests changed it")
+		x.closed(h.token, "a session that ended while 7 requests changed it")
 	}
+}
+
+// endBySwap puts a tombstone in the place of a session that others change.
+func (x *trial) endBySwap(token session.Token) error {
+	for x.ctx.Err() == nil {
+		r, err := x.store.Load(x.ctx, token)
+		if err != nil {
+			return err
+		}
+		if err = x.trySwap(token, r, x.tombstoneOf(r)); !isConflict(err) {
+			return err
+		}
+	}
+	return x.ctx.Err()
 }

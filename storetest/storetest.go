@@ -4,9 +4,10 @@
 //		storetest.Run(t, func(t *testing.T) session.Store { return NewStore() })
 //	}
 //
-// Each subtest is named by what it proves. What a store may do without, listing and revoking a user's sessions, is
-// found and tested where it is there, and said (go test -v) where it is not. So is what a store that keeps the session
-// in the cookie itself can't hold.
+// Each subtest is named by what it proves. A store whose swaps are atomic passes, and so does one that makes them one by
+// one, in their order. What a store may do without ([session.Ender], [session.UserStore], [session.UserEnder]) is found
+// and tested where it is there, and said (go test -v) where it is not. So is what a store that keeps the session in the
+// cookie itself can't hold.
 package storetest
 
 import (
@@ -19,14 +20,15 @@ import (
 	"github.com/doorman-go/session"
 )
 
-// Run proves that a store keeps the contract. It calls newStore once for each subtest; the stores may share a database,
-// since no id and no user occurs in two subtests. Run it with -race.
+// Run proves that a store keeps the contract. It calls newStore once for each subtest, and once more where it tries what
+// another process does. The stores may share a database, and those of one subtest should if stores of several processes
+// do: no ID and no user occurs in two subtests. Run it with -race.
 func Run(t *testing.T, newStore func(t *testing.T) session.Store) {
 	t.Helper()
 	for _, c := range contract {
 		t.Run(c.name, func(t *testing.T) {
-			x := newTrial(t, newStore(t))
-			if missing := c.needs &^ x.abilities; missing != 0 {
+			x := newTrial(t, newStore)
+			if missing := c.needs &^ x.has; missing != 0 {
 				t.Log("not tested: " + missing.absence())
 				return
 			}
@@ -48,105 +50,118 @@ func Clauses() []string {
 // clause is one thing that a store promises.
 type clause struct {
 	name  string
-	needs ability
+	needs features
 	prove func(*trial)
 }
 
 var contract = []clause{
-	{"a session comes back as it was saved", 0, roundTrip},
-	{"Save returns the token that opens the session", 0, returnedToken},
+	{"a record comes back as it was stored", 0, roundTrip},
+	{"a tombstone comes back as it was stored", ends, tombstoneRoundTrip},
+	{"Swap returns the token that opens the session", 0, returnedToken},
+	{"a load by ID alone finds tombstones only", inCookie, loadByID},
 	{"sessions do not mix", 0, isolation},
-	{"a loaded record stays as it was", 0, loadedStays},
-	{"an unknown id is not found", 0, unknown},
-	{"a session that must exist is not made", shares, mustExist},
-	{"a new id that is taken is refused", shares, mustNotExist},
-	{"odd keys and values come back", 0, oddKeys},
-	{"a value of 1 MB comes back", 0, largeValue},
+	{"records stay as they were", 0, recordsStay},
+	{"an unknown ID is not found", 0, unknownID},
+	{"odd texts come back", 0, oddTexts},
+	{"a record of 64 KiB comes back", 0, largeRecord},
 
-	{"an unused session expires", 0, idleExpiry},
-	{"a session expires at its deadline", 0, deadlineExpiry},
-	{"an expired session is not changed", shares, expiredChange},
-	{"a touch moves the last use and nothing else", 0, touch},
+	{"a stale swap is a conflict", shares, staleSwap},
+	{"a swap of what is not there is a conflict", shares, swapOfNothing},
+	{"a new session does not take an ID in use", shares, idInUse},
+	{"a new session does not take the ID of one that ended", ends, idOfEnded},
+	{"a new session does not take the ID of one that expired", shares, idOfExpired},
+	{"what has ended is not brought back", ends, notBroughtBack},
+	{"a tombstone is replaced by who loaded it", shares, tombstoneReplaced},
+	{"what is past its limits is swapped like the rest", shares, expiredSwapped},
+	{"a conflict says what is stored", shares, conflictSaysWhat},
+	{"a load after a conflict is not older", shares, loadAfterConflict},
+	{"a swap that was made before is no conflict", shares, resentSwap},
+	{"a session moves to another ID", 0, moveSession},
+	{"after a conflict nothing is made", shares, nothingAfterConflict},
+	{"before a conflict all is made or none", shares, allOrNoneBeforeConflict},
 
-	{"changes of different keys all stay", shares, keyMerge},
-	{"clearing takes what another request set", shares, clearing},
-	{"flashes are added and taken one by one", shares, flashMerge},
-	{"note and limits stay as another request set them", shares, attributeMerge},
-	{"an Update under contention counts", shares, updates},
-	{"a change sent twice is made once", shares, resent},
+	{"an expired session is kept for a minute", 0, expiredKept},
+	{"a session is kept as long as it is used", 0, usedKept},
+	{"a tombstone is kept until its deadline", ends, tombstoneKept},
+	{"what has ended stays ended", ends, staysEnded},
 
-	{"a deleted session has ended", ends, deleted},
-	{"deleting what is not there is no error", 0, deletedTwice},
-	{"a session that ended meanwhile is not brought back", ends, notBroughtBack},
-	{"an ended id is not used again", ends, endedReuse},
-	{"Regenerate moves the session to its new id", 0, regenerated},
-	{"Regenerate ends the old id", ends, regeneratedEnds},
-	{"Regenerate of an ended session makes none", ends, regeneratedEnded},
-	{"a late request does not change a session that moved", ends, lateChange},
-	{"deleting an id that moved ends the session", shares, deletedMoved},
-	{"Login carries what it keeps and nothing else", 0, login},
-	{"Login ends the old id", ends, loginEnds},
-	{"Login works if the old session is gone", 0, loginOverEnded},
+	{"End ends a session and returns what was there", endsAtOnce, endLive},
+	{"End leaves a tombstone where nothing was", endsAtOnce, endNothing},
+	{"End leaves a tombstone as it is", endsAtOnce, endTombstone},
+	{"End gets through while others swap", endsAtOnce | shares, endUnderContention},
 
 	{"a context that has ended changes nothing", 0, endedContext},
 	{"a context that ends meanwhile leaves no half", shares, endingContext},
-	{"100 goroutines keep their changes", shares, goroutines},
+	{"100 increments at once all count", shares, increments},
 	{"100 sessions at once do not mix", 0, manySessions},
-	{"of regenerations at once one wins", shares, racingRegenerations},
-	{"an end holds against requests under way", shares, racingEnd},
+	{"of creations at once one wins", shares, racingCreations},
+	{"of regenerations at once one wins", ends, racingRegenerations},
+	{"an end holds against swaps under way", shares, racingEnd},
 
 	{"a user's sessions are listed", lists, listing},
-	{"one session is ended if it is the user's", revokes, revokeOne},
-	{"all sessions of a user are ended but those named", revokes, revokeAll},
-	{"a session that is changing its id is revoked", revokes | shares, revokeMoving},
-	{"over the maximum the oldest login goes", lists, maximum},
+	{"nobody else's sessions are listed", lists, listingNobodyElse},
+	{"tombstones and expired sessions are listed", lists, listingEnded},
+	{"a session is listed as long as it is kept", lists, listedAsLongAsKept},
+	{"a session is listed as soon as it is stored", lists, listedAtOnce},
+
+	{"a user's sessions are ended except those named", endsUsers, endUser},
+	{"a session is ended if it is the user's", endsUsers, endUserSession},
 }
 
-// ability is something that not all stores can do.
-type ability uint8
+// features are what not all stores have.
+type features uint8
 
 const (
-	shares  ability = 1 << iota // requests share what is stored, as against each having it in its cookie
-	ends                        // a session can be ended before its time
-	revokes                     // Revoker
-	lists                       // UserStore
+	shares     features = 1 << iota // requests share what is stored
+	inCookie                        // each request has the session in its cookie
+	ends                            // a session can be ended before its time
+	endsAtOnce                      // Ender
+	lists                           // UserStore
+	endsUsers                       // UserEnder
 )
 
-// absence says what a store without the abilities is like.
-func (a ability) absence() string {
+// absence says what a store without the features is like.
+func (f features) absence() string {
 	switch {
-	case a&shares != 0:
+	case f&shares != 0:
 		return "the store keeps the session in the cookie, where the last response wins"
-	case a&ends != 0:
-		return "the store keeps the session in the cookie, and without a list of what has ended it can't end one"
-	case a&revokes != 0:
-		return "the store can't revoke (session.Revoker)"
+	case f&inCookie != 0:
+		return "the store does not keep the session in the cookie"
+	case f&ends != 0:
+		return "the store keeps the session in the cookie, and can't end one"
+	case f&endsAtOnce != 0:
+		return "the store can't end a session whatever its revision (session.Ender)"
+	case f&lists != 0:
+		return "the store can't list a user's sessions (session.UserStore)"
 	}
-	return "the store can't list a user's sessions (session.UserStore)"
+	return "the store can't end sessions of a user without a list (session.UserEnder)"
 }
 
-// find finds out what the store can do.
-func find(x *trial) ability {
-	var found ability
-	if r, ok := x.store.(session.Revoker); ok {
-		if _, err := r.EndUserSessions(x.ctx, text(), nil); !errors.Is(err, errors.ErrUnsupported) {
-			found |= revokes | ends
+// findFeatures asks the store what it can do.
+func findFeatures(x *trial) features {
+	found := shares | ends
+	if x.keptInCookie() {
+		found = inCookie
+	}
+	if u, ok := x.store.(session.UserEnder); ok {
+		if err := u.EndUser(x.ctx, realm, "user "+text(), nil); !errors.Is(err, errors.ErrUnsupported) {
+			found |= endsUsers | ends
 		}
+	}
+	if _, ok := x.store.(session.Ender); ok && found&ends != 0 {
+		found |= endsAtOnce
 	}
 	if _, ok := x.store.(session.UserStore); ok {
 		found |= lists
 	}
-	if !x.sealed() {
-		found |= shares | ends
-	}
 	return found
 }
 
-// sealed tells whether the session is in the token that Save returns, and not to be had by the one it was given.
-func (x *trial) sealed() bool {
+// keptInCookie reports whether the session is in the token that Swap returns, and not to be had by the one it was given.
+func (x *trial) keptInCookie() bool {
 	r := x.record("")
 	given := tokenFor(r)
-	returned, err := x.store.Save(x.ctx, given, creation(r))
+	returned, err := x.store.Swap(x.ctx, given, session.Swap{New: r})
 	if err != nil || returned.Value() == given.Value() {
 		return false
 	}
@@ -155,12 +170,12 @@ func (x *trial) sealed() bool {
 	return byGiven != nil && byReturned == nil
 }
 
-func newTrial(t *testing.T, store session.Store) *trial {
-	x := &trial{T: t, store: store, now: time.Now().UTC().Truncate(time.Microsecond)}
+func newTrial(t *testing.T, newStore func(*testing.T) session.Store) *trial {
+	x := &trial{T: t, store: newStore(t), now: time.Now().UTC().Truncate(time.Microsecond)}
+	x.another = func() session.Store { return newStore(t) }
 	ctx, cancel := context.WithTimeout(session.WithClock(t.Context(), x.clock), time.Minute)
 	t.Cleanup(cancel)
 	x.ctx = ctx
-	x.abilities = find(x)
-	x.adopts = x.opens(tokenFor(x.record("")))
+	x.has = findFeatures(x)
 	return x
 }

@@ -1,6 +1,7 @@
 package storetest
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"encoding/base64"
@@ -15,19 +16,22 @@ import (
 	"github.com/doorman-go/session"
 )
 
+// realm is that of all sessions, where nothing else is said.
+const realm = "storetest"
+
 // trial is one clause on one store.
 type trial struct {
 	*testing.T
-	store     session.Store
-	ctx       context.Context
-	now       time.Time // by the clock in ctx; set while no other goroutine runs
-	abilities ability
-	adopts    bool // Load finds any id, which one clause judges and the others have to live with
+	store   session.Store
+	another func() session.Store // makes the store of another process
+	ctx     context.Context
+	now     time.Time // by the clock in ctx; set while no other goroutine runs
+	has     features
 }
 
-func (x *trial) clock() time.Time     { return x.now }
-func (x *trial) can(a ability) bool   { return x.abilities&a == a }
-func (x *trial) wait(d time.Duration) { x.now = x.now.Add(d) }
+func (x *trial) clock() time.Time        { return x.now }
+func (x *trial) can(f features) bool     { return x.has&f == f }
+func (x *trial) advance(d time.Duration) { x.now = x.now.Add(d) }
 
 // held is a session as one request holds it: what opens it, and what it loaded.
 type held struct {
@@ -35,239 +39,198 @@ type held struct {
 	record *session.Record
 }
 
+// text returns one that occurs nowhere else, as long as the Manager's IDs.
 func text() string {
-	var raw [24]byte // as long as the Manager's ids
+	var raw [24]byte
 	_, _ = rand.Read(raw[:])
 	return base64.RawURLEncoding.EncodeToString(raw[:])
 }
 
-func tokenFor(r *session.Record) session.Token { return session.NewToken(r.ID, "secret of "+r.ID) }
+func tokenFor(r *session.Record) session.Token {
+	return session.NewToken(r.ID, "secret of "+r.ID).WithRealm(r.Realm)
+}
 
 // record returns a new session with the values given, as keys and JSON texts in turn.
 func (x *trial) record(user string, pairs ...string) *session.Record {
 	r := &session.Record{
-		ID: text(), User: user, Created: x.now, Issued: x.now, Used: x.now,
-		Idle: time.Hour, Deadline: x.now.Add(24 * time.Hour),
+		ID: text(), Revision: text(), Realm: realm, User: user,
+		CreatedAt: x.now, IssuedAt: x.now, LastUsedAt: x.now, Deadline: x.now.Add(24 * time.Hour),
+		IdleTimeout: time.Hour, Values: session.NewValues(rawValues(pairs)),
 	}
 	if user != "" {
-		r.Authenticated = x.now
+		r.AuthenticatedAt = x.now
 	}
+	return r
+}
+
+// full returns a live record with something in each field that a store keeps of one.
+func (x *trial) full() *session.Record {
+	r := x.record("user "+text(), "cart", `["tea",{"n":9007199254740993}]`, "seen", "true", "name", `"Ada"`)
+	r.Note, r.Persistent, r.IdleTimeout = "Ada's phone", true, 7*time.Minute
+	r.CreatedAt, r.AuthenticatedAt = x.now.Add(-3*time.Hour), x.now.Add(-2*time.Hour-time.Microsecond)
+	r.IssuedAt, r.RegeneratedAt = x.now.Add(-time.Hour), x.now.Add(-30*time.Minute)
+	r.LastUsedAt, r.Deadline = x.now.Add(-time.Minute-time.Microsecond), x.now.Add(5*time.Hour+time.Microsecond)
+	r.Flashes = []session.StoredFlash{{ID: "2", Category: "info", Message: "hello"}, {ID: "1", Message: "again"}}
+	r.Latest = []session.PastRevision{{Revision: text(), At: x.now.Add(-time.Second)}, {Revision: r.Revision, At: x.now}}
+	return r
+}
+
+// tombstoneOf returns what a Manager puts in the place of r.
+func (x *trial) tombstoneOf(r *session.Record) *session.Record {
+	return &session.Record{
+		ID: r.ID, Revision: text(), Realm: r.Realm, User: r.User, CreatedAt: r.CreatedAt, IssuedAt: x.now, LastUsedAt: x.now,
+		Deadline: x.now.Add(time.Minute), Ended: true,
+	}
+}
+
+// edit is a part of a change.
+type edit func(*session.Record)
+
+// change returns what a request that holds h makes of its record.
+func (x *trial) change(h held, edits ...edit) *session.Record {
+	next := *h.record
+	next.Revision, next.LastUsedAt, next.Version, next.Stale = text(), x.now, nil, false
+	for _, e := range edits {
+		e(&next)
+	}
+	return &next
+}
+
+func set(pairs ...string) edit {
+	return func(r *session.Record) {
+		values := maps.Collect(r.Values.All())
+		maps.Copy(values, rawValues(pairs))
+		r.Values = session.NewValues(values)
+	}
+}
+
+func rawValues(pairs []string) map[string]json.RawMessage {
+	values := make(map[string]json.RawMessage)
 	for pair := range slices.Chunk(pairs, 2) {
-		put(&r.Values, pair[0], pair[1])
+		values[pair[0]] = json.RawMessage(pair[1])
 	}
-	return r
+	return values
 }
 
-// lasting is a record that may be unused for any time, so that nothing but an end keeps its session shut.
-func (x *trial) lasting(user string, pairs ...string) *session.Record {
-	r := x.record(user, pairs...)
-	r.Idle = 0
-	return r
-}
-
-// waitUntilDeadline waits until the session is about to end by itself.
-func (x *trial) waitUntilDeadline(h held) { x.wait(h.record.Deadline.Sub(x.now) - time.Millisecond) }
-
-// creation is the change that stores r as a new session.
-func creation(r *session.Record) *session.Change {
-	return &session.Change{
-		Operation: text(), Record: r, Create: true, Fresh: r.User != "", Cleared: r.User != "",
-		Set: slices.Collect(maps.Keys(r.Values)), FlashesAdded: slices.Collect(maps.Keys(r.Flashes)),
-	}
+// moved returns the two swaps by which a session goes on under another ID, and the token of the new one.
+func (x *trial) moved(h held, edits ...edit) (session.Token, []session.Swap) {
+	next, tombstone := x.change(h, edits...), x.tombstoneOf(h.record)
+	next.ID, next.RegeneratedAt = text(), x.now
+	tombstone.Successor = next.ID
+	return tokenFor(next), []session.Swap{{Old: h.record, New: tombstone}, {New: next}}
 }
 
 // create stores r as a new session, and loads it.
 func (x *trial) create(r *session.Record) held {
 	x.Helper()
-	token, err := x.store.Save(x.ctx, tokenFor(r), creation(r))
+	return x.load(x.mustSwap(tokenFor(r), session.Swap{New: r}))
+}
+
+// swap puts next in the place of what h holds, and loads it.
+func (x *trial) swap(h held, next *session.Record) held {
+	x.Helper()
+	return x.load(x.mustSwap(h.token, session.Swap{Old: h.record, New: next}))
+}
+
+// end puts a tombstone in the place of what h holds, and returns it.
+func (x *trial) end(h held) *session.Record {
+	x.Helper()
+	tombstone := x.tombstoneOf(h.record)
+	x.mustSwap(h.token, session.Swap{Old: h.record, New: tombstone})
+	return tombstone
+}
+
+func (x *trial) mustSwap(token session.Token, swaps ...session.Swap) session.Token {
+	x.Helper()
+	token, err := x.store.Swap(x.ctx, token, swaps...)
 	if err != nil {
-		x.Fatalf("Save of a new session: %v", err)
+		x.Fatalf("Swap: %v", err)
 	}
-	return x.load(token)
+	return token
+}
+
+// trySwap makes one swap, which may fail.
+func (x *trial) trySwap(token session.Token, old, next *session.Record) error {
+	_, err := x.store.Swap(x.ctx, token, session.Swap{Old: old, New: next})
+	return err
 }
 
 func (x *trial) load(token session.Token) held {
 	x.Helper()
 	r, err := x.store.Load(x.ctx, token)
 	if err != nil || r == nil {
-		x.Fatalf("Load of a session that is there: %v, %v", r, err)
+		x.Fatalf("Load of a record that is there: %v, %v", r, err)
 	}
 	return held{token, r}
 }
 
-// save makes a change, which must be accepted, and loads the session as it is then.
-func (x *trial) save(h held, c *session.Change) held {
+// assume reports whether what a clause takes for granted holds. If not, that is another clause's finding.
+func (x *trial) assume(holds bool, what string) bool {
 	x.Helper()
-	token, err := x.try(h, c)
-	if err != nil {
-		x.Fatalf("Save: %v", err)
-	}
-	return x.load(token)
-}
-
-func (x *trial) try(h held, c *session.Change) (session.Token, error) {
-	token := h.token
-	if c.Create {
-		token = tokenFor(c.Record)
-	}
-	return x.store.Save(x.ctx, token, c)
-}
-
-// edit is a part of a change.
-type edit func(*session.Change)
-
-// change returns what a request that holds h makes of it.
-func (x *trial) change(h held, edits ...edit) *session.Change {
-	r := *h.record
-	r.Values, r.Flashes, r.Operations = maps.Clone(r.Values), maps.Clone(r.Flashes), nil
-	r.Used = x.now
-	c := &session.Change{Operation: text(), Record: &r, Base: h.record}
-	for _, e := range edits {
-		e(c)
-	}
-	return c
-}
-
-func set(key, raw string) edit {
-	return func(c *session.Change) {
-		put(&c.Record.Values, key, raw)
-		c.Set = append(c.Set, key)
-	}
-}
-
-func remove(key string) edit {
-	return func(c *session.Change) {
-		delete(c.Record.Values, key)
-		c.Deleted = append(c.Deleted, key)
-	}
-}
-
-// expect says what must be stored under the key that is set; "" for nothing.
-func expect(key, raw string) edit {
-	return func(c *session.Change) {
-		c.Expect = map[string]json.RawMessage{key: nil}
-		if raw != "" {
-			c.Expect[key] = json.RawMessage(raw)
-		}
-	}
-}
-
-func flash(id, raw string) edit {
-	return func(c *session.Change) {
-		put(&c.Record.Flashes, id, raw)
-		c.FlashesAdded = append(c.FlashesAdded, id)
-	}
-}
-
-func takeFlash(id string) edit {
-	return func(c *session.Change) {
-		delete(c.Record.Flashes, id)
-		c.FlashesTaken = append(c.FlashesTaken, id)
-	}
-}
-
-// clearBut drops all values but those kept; what is to be set comes after it.
-func clearBut(keep ...string) edit {
-	return func(c *session.Change) {
-		maps.DeleteFunc(c.Record.Values, func(key string, _ json.RawMessage) bool { return !slices.Contains(keep, key) })
-		c.Record.Flashes = nil
-		c.Cleared, c.Keep = true, keep
-	}
-}
-
-func attributes(f func(*session.Record)) edit {
-	return func(c *session.Change) {
-		f(c.Record)
-		c.Attributes = true
-	}
-}
-
-// regenerate is the edit of Session.Regenerate.
-func (x *trial) regenerate() edit {
-	return func(c *session.Change) {
-		c.Create, c.Record.ID, c.Record.Issued = true, text(), x.now
-	}
-}
-
-// login is the edit of Session.Login.
-func (x *trial) login(user string, keep ...string) edit {
-	return func(c *session.Change) {
-		clearBut(keep...)(c)
-		r := x.record(user)
-		r.Values = c.Record.Values
-		c.Create, c.Fresh, c.Record = true, true, r
-	}
-}
-
-func put(m *map[string]json.RawMessage, key, raw string) {
-	if *m == nil {
-		*m = make(map[string]json.RawMessage)
-	}
-	(*m)[key] = json.RawMessage(raw)
-}
-
-// given tells whether what a clause takes for granted holds. If not, that is another clause's finding.
-func (x *trial) given(holds bool, what string) bool {
 	if !holds {
 		x.Log("not judged, since " + what)
 	}
 	return holds
 }
 
-// isEnded tells whether Load knows that the session has ended.
-func (x *trial) isEnded(token session.Token) bool {
-	_, err := x.store.Load(x.ctx, token)
-	return errors.Is(err, session.ErrSessionEnded)
+// assumeEnded reports whether a tombstone is where one was put.
+func (x *trial) assumeEnded(token session.Token) bool {
+	x.Helper()
+	r, _ := x.store.Load(x.ctx, token)
+	return x.assume(r != nil && r.Ended, "a tombstone was not kept")
 }
 
+// opens reports whether the token opens a record that is no tombstone.
 func (x *trial) opens(token session.Token) bool {
-	_, err := x.store.Load(x.ctx, token)
-	return err == nil
+	r, err := x.store.Load(x.ctx, token)
+	return err == nil && r != nil && !r.Ended
 }
 
-// gone fails the clause unless the token opens nothing.
-func (x *trial) gone(token session.Token, what string) {
+// closed fails the clause if the token opens more than a tombstone.
+func (x *trial) closed(token session.Token, what string) {
 	x.Helper()
 	if token.ID() == "" && token.Value() == "" {
-		return // what Save returns with an error
+		return // what Swap returns with an error
 	}
 	r, err := x.store.Load(x.ctx, token)
+	if err == nil && (r == nil || !r.Ended) {
+		x.Fatalf("%s: Load returned %+v", what, r)
+	}
+}
+
+// missing fails the clause unless Load says that there is no such record.
+func (x *trial) missing(token session.Token, what string) {
+	x.Helper()
+	r, err := x.store.Load(x.ctx, token)
 	if err == nil {
-		x.Fatalf("%s: Load returned the session %s, and must not find it", what, r.ID)
+		x.Fatalf("%s: Load returned %+v, and must not find it", what, r)
 	}
-	x.refused(err, what+": Load")
-}
-
-// notMade fails the clause if there is a session that should not have been made.
-func (x *trial) notMade(token session.Token, what string) {
-	x.Helper()
-	if x.given(!x.adopts, "Load finds any id") {
-		x.gone(token, what)
-	}
-}
-
-// ended fails the clause unless the token opens nothing and Load knows why.
-func (x *trial) ended(token session.Token, what string) {
-	x.Helper()
-	x.gone(token, what)
-	if !x.isEnded(token) {
-		x.Fatalf("%s: Load does not return ErrSessionEnded: there is no tombstone (session.Tombstone)", what)
-	}
-}
-
-// refused fails the clause unless err is ErrNotFound.
-func (x *trial) refused(err error, what string) {
-	x.Helper()
 	if !errors.Is(err, session.ErrNotFound) {
-		x.Fatalf("%s: the error is %v, and must wrap ErrNotFound", what, err)
+		x.Fatalf("%s: the error of Load is %v, and must wrap ErrNotFound", what, err)
 	}
 }
 
-func (x *trial) delete(h held) {
+// stays fails the clause unless r is stored still.
+func (x *trial) stays(token session.Token, r *session.Record, what string) {
 	x.Helper()
-	if err := x.store.Delete(x.ctx, h.record.ID, h.record.Deadline); err != nil {
-		x.Fatalf("Delete: %v", err)
+	x.same(x.load(token).record, r, what)
+}
+
+// conflicts fails the clause unless err is the conflict of the record of id.
+func (x *trial) conflicts(err error, id, what string) {
+	x.Helper()
+	var conflict *session.ConflictError
+	if !errors.As(err, &conflict) {
+		x.Fatalf("%s: the error is %v, and must be a *ConflictError", what, err)
 	}
+	if conflict.ID != id {
+		x.Errorf("%s: the conflict is about the ID %q, and must be about %q", what, conflict.ID, id)
+	}
+}
+
+func isConflict(err error) bool {
+	var conflict *session.ConflictError
+	return errors.As(err, &conflict)
 }
 
 // each runs f n times at once. f returns an error instead of failing the test, which only its own goroutine may.
@@ -291,38 +254,56 @@ func (x *trial) each(n int, f func(i int) error) {
 	}
 }
 
-// tripping is a context that ends when it is asked something for the n-th time: with each n in turn, it ends at each
-// point where a store, or what it is built on, looks.
-type tripping struct {
+// copyOf returns a copy of r that shares nothing with it.
+func copyOf(r *session.Record) *session.Record {
+	next := *r
+	values := maps.Collect(r.Values.All())
+	for key, raw := range values {
+		values[key] = bytes.Clone(raw)
+	}
+	next.Values = session.NewValues(values)
+	next.Flashes, next.Latest = slices.Clone(r.Flashes), slices.Clone(r.Latest)
+	return &next
+}
+
+// trippingContext ends when it is asked something for the n-th time: with each n in turn, it ends at each point where a
+// store, or what it is built on, looks.
+type trippingContext struct {
 	context.Context
 	cancel context.CancelFunc
 	left   atomic.Int64
 }
 
-func (x *trial) tripping(n int) *tripping {
-	c := &tripping{}
+func (x *trial) trippingContext(n int) *trippingContext {
+	c := &trippingContext{}
 	c.Context, c.cancel = context.WithCancel(x.ctx)
 	c.left.Store(int64(n))
 	return c
 }
 
-func (c *tripping) asked() {
+// tripped reports whether it has ended: if not, all questions have been asked.
+func (c *trippingContext) tripped() bool { return c.left.Load() <= 0 }
+
+func (c *trippingContext) countQuestion() {
 	if c.left.Add(-1) == 0 {
 		c.cancel()
 	}
 }
 
-func (c *tripping) Err() error {
-	c.asked()
+// Err implements context.Context.
+func (c *trippingContext) Err() error {
+	c.countQuestion()
 	return c.Context.Err()
 }
 
-func (c *tripping) Done() <-chan struct{} {
-	c.asked()
+// Done implements context.Context.
+func (c *trippingContext) Done() <-chan struct{} {
+	c.countQuestion()
 	return c.Context.Done()
 }
 
-func (c *tripping) Deadline() (time.Time, bool) {
-	c.asked()
+// Deadline implements context.Context.
+func (c *trippingContext) Deadline() (time.Time, bool) {
+	c.countQuestion()
 	return c.Context.Deadline()
 }

@@ -69,7 +69,7 @@ func TestPasswordChangeEndsOthersWithoutTheStore(t *testing.T) {
 	store := sessiontest.NewStore()
 	s := newSiteOn(t, store)
 	here, there := s.ada(t), s.ada(t)
-	store.Fail(sessiontest.Revoke, 1, errAway)
+	store.Fail(sessiontest.End, 1, errAway)
 	a := here.post("/account/password", "current", "analytical-engine", "new", "punched-cards")
 	assert.Equal(t, http.StatusServiceUnavailable, a.status)
 	assert.False(t, there.signedIn())

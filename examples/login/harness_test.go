@@ -98,7 +98,7 @@ func (s *site) member(t *testing.T, username, password string) *person {
 
 func (s *site) ada(t *testing.T) *person { return s.member(t, "ada", "analytical-engine") }
 
-// id returns the public handle of this person's session.
+// id returns the ID of this person's session.
 func (p *person) id() (id string) {
 	p.t.Helper()
 	sessiontest.Transaction(p.t, p.site.sessions, p.jar, "/", func(s *session.Session) { id = s.ID() })

@@ -102,10 +102,12 @@ func openStore(ctx context.Context, o options, output io.Writer) (session.Store,
 		if err != nil {
 			return nil, nil, err
 		}
-		return store.WithRevocations(session.NewMemoryRevocations()), nothing, nil
+		return store.WithRevocations(session.NewMemoryStore()), nothing, nil
 	case "memory":
 		return session.NewMemoryStore(), nothing, nil
 	case "redis":
+		ctx, cancel := context.WithTimeout(ctx, patience) // it may still be starting
+		defer cancel()
 		store, err := session.OpenRedisStore(ctx, o.redis, session.RedisOptions{})
 		if err != nil {
 			return nil, nil, err
@@ -141,7 +143,7 @@ func address(asked string, listener net.Listener) string {
 	return "http://" + net.JoinHostPort(host, port)
 }
 
-// patience is how long requests under way have to finish at shutdown.
+// patience is how long Redis has to answer at the start, and how long requests under way have to finish at shutdown.
 const patience = 10 * time.Second
 
 func serve(ctx context.Context, listener net.Listener, handler http.Handler) error {

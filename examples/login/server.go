@@ -144,7 +144,7 @@ func (a *app) refuseCrossOrigin(w http.ResponseWriter, r *http.Request) {
 	a.showError(w, r, http.StatusForbidden)
 }
 
-// audit logs what happens to sessions. The id is the public handle, which opens nothing.
+// audit logs what happens to sessions. The ID is public, and opens nothing.
 func (a *app) audit(ctx context.Context, e session.Event) {
 	a.log.InfoContext(ctx, "session", "event", e.Kind, "id", e.ID, "user", e.User, "reason", e.Reason)
 }

@@ -6,113 +6,105 @@ import (
 	"database/sql"
 	"encoding/json"
 	"errors"
-	"time"
 
 	"github.com/doorman-go/session"
 )
 
-// Schema is the table. Expires is for Sweep alone: what is still a session, Load decides.
-const Schema = `CREATE TABLE IF NOT EXISTS sessions (id TEXT PRIMARY KEY, record TEXT NOT NULL, expires INTEGER NOT NULL)`
+// Schema is the table. Beside the record stands what SQL asks for. Texts must be compared byte by byte, as SQLite does.
+const Schema = `
+	CREATE TABLE IF NOT EXISTS sessions (id TEXT PRIMARY KEY, revision TEXT NOT NULL, record TEXT NOT NULL,
+		realm TEXT NOT NULL, user TEXT NOT NULL, keep_until INTEGER NOT NULL);
+	CREATE INDEX IF NOT EXISTS sessions_by_user ON sessions (realm, user);`
 
-// Store is a session.Store. It is written for SQLite with _txlock=immediate, where a transaction that writes excludes all
-// others from its beginning. Where rows are locked one by one, SELECT needs FOR UPDATE.
+// Each changes one row, or none if another record is there. A record that is there already is written again.
+const (
+	insert = `INSERT INTO sessions (revision, record, realm, user, keep_until, id) VALUES (?, ?, ?, ?, ?, ?)
+		ON CONFLICT (id) DO UPDATE SET record = record WHERE revision = excluded.revision`
+	update = `UPDATE sessions SET revision = ?, record = ?, realm = ?, user = ?, keep_until = ?
+		WHERE id = ? AND revision IN (?, ?)`
+)
+
+// Store is a session.Store that lists a user's sessions. It is written for SQLite.
 type Store struct{ db *sql.DB }
 
-var _ session.Store = (*Store)(nil)
+var _ session.UserStore = (*Store)(nil)
 
 // New returns a store in the table of Schema.
 func New(db *sql.DB) *Store { return &Store{db} }
 
 // Load implements session.Store.
-func (s *Store) Load(ctx context.Context, token session.Token) (r *session.Record, err error) {
-	err = s.transact(ctx, func(tx *sql.Tx) error {
-		r, err = get(ctx, tx, token.ID())
-		return err
-	})
+func (s *Store) Load(ctx context.Context, token session.Token) (*session.Record, error) {
+	records, err := s.records(ctx, "SELECT record FROM sessions WHERE id = ?", token.ID())
+	if err == nil && len(records) == 0 {
+		err = session.ErrNotFound
+	}
 	if err != nil {
 		return nil, err
 	}
-	return r, r.Live(session.Now(ctx))
+	return records[0], nil
 }
 
-// Save implements session.Store.
-func (s *Store) Save(ctx context.Context, token session.Token, c *session.Change) (session.Token, error) {
-	return token, s.transact(ctx, func(tx *sql.Tx) error {
-		source, err := get(ctx, tx, c.Source())
-		if err != nil {
-			return err
-		}
-		target, err := get(ctx, tx, c.Record.ID)
-		if err != nil {
-			return err
-		}
-		now := session.Now(ctx)
-		next, err := c.Apply(source, target, now)
-		if err != nil {
-			return err
-		}
-		if c.Replaces() != "" && source != nil && !source.Ended { // a tombstone knows where the session went on
-			err = put(ctx, tx, c.Tombstone(now))
-		}
-		return errors.Join(err, put(ctx, tx, next))
-	})
-}
-
-// Delete implements session.Store.
-func (s *Store) Delete(ctx context.Context, id string, _ time.Time) error {
-	return s.transact(ctx, func(tx *sql.Tx) error {
-		r, err := get(ctx, tx, id)
-		for r != nil && r.Successor != "" { // regenerated a moment ago
-			r, err = get(ctx, tx, r.Successor)
-		}
-		if r == nil {
-			return err
-		}
-		return put(ctx, tx, session.Tombstone(r.ID, session.Now(ctx)))
-	})
-}
-
-// Sweep deletes what has expired. Call it now and then; nothing depends on when.
-func (s *Store) Sweep(ctx context.Context) error {
-	_, err := s.db.ExecContext(ctx, "DELETE FROM sessions WHERE expires <= ?", session.Now(ctx).UnixMilli())
-	return err
-}
-
-// transact makes f's changes, or none of them if it returns an error or the context ends.
-func (s *Store) transact(ctx context.Context, f func(*sql.Tx) error) error {
+// Swap implements session.Store. Several swaps are made all or none.
+func (s *Store) Swap(ctx context.Context, token session.Token, swaps ...session.Swap) (session.Token, error) {
 	tx, err := s.db.BeginTx(ctx, nil)
 	if err != nil {
-		return err
+		return session.Token{}, err
 	}
 	defer func() { _ = tx.Rollback() }() // after a commit there is nothing to roll back
-	if err := f(tx); err != nil {
-		return err
+	for _, w := range swaps {
+		if err := swap(ctx, tx, w); err != nil {
+			return session.Token{}, err
+		}
 	}
-	return tx.Commit()
+	return token, tx.Commit()
 }
 
-// get returns the record of id, or nil if there is none.
-func get(ctx context.Context, tx *sql.Tx, id string) (*session.Record, error) {
-	var raw []byte
-	err := tx.QueryRowContext(ctx, "SELECT record FROM sessions WHERE id = ?", id).Scan(&raw)
-	if errors.Is(err, sql.ErrNoRows) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	r := new(session.Record)
-	if err := json.Unmarshal(raw, r); err != nil {
-		return nil, err
-	}
-	return r, nil
-}
-
-func put(ctx context.Context, tx *sql.Tx, r *session.Record) error {
-	raw, err := json.Marshal(r)
+func swap(ctx context.Context, tx *sql.Tx, w session.Swap) error {
+	raw, err := json.Marshal(w.New)
 	if err != nil {
 		return err
 	}
-	_, err = tx.ExecContext(ctx, "INSERT OR REPLACE INTO sessions VALUES (?, ?, ?)", r.ID, raw, r.Expires().UnixMilli())
+	query, args := insert, []any{w.New.Revision, raw, w.New.Realm, w.New.User, w.New.KeepUntil().UnixMicro(), w.New.ID}
+	if w.Old != nil {
+		query, args = update, append(args, w.Old.Revision, w.New.Revision)
+	}
+	result, err := tx.ExecContext(ctx, query, args...)
+	if err != nil {
+		return err
+	}
+	if n, err := result.RowsAffected(); err != nil || n > 0 {
+		return err
+	}
+	return &session.ConflictError{ID: w.New.ID}
+}
+
+// UserSessions implements session.UserStore.
+func (s *Store) UserSessions(ctx context.Context, realm, user string) ([]*session.Record, error) {
+	return s.records(ctx, "SELECT record FROM sessions WHERE realm = ? AND user = ?", realm, user)
+}
+
+// Sweep deletes what nobody asks for any more. Call it now and then; nothing depends on when.
+func (s *Store) Sweep(ctx context.Context) error {
+	_, err := s.db.ExecContext(ctx, "DELETE FROM sessions WHERE keep_until <= ?", session.Now(ctx).UnixMicro())
 	return err
+}
+
+func (s *Store) records(ctx context.Context, query string, args ...any) (records []*session.Record, err error) {
+	rows, err := s.db.QueryContext(ctx, query, args...)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, rows.Close()) }()
+	for rows.Next() {
+		var raw []byte
+		if err := rows.Scan(&raw); err != nil {
+			return nil, err
+		}
+		r := new(session.Record)
+		if err := json.Unmarshal(raw, r); err != nil {
+			return nil, err
+		}
+		records = append(records, r)
+	}
+	return records, rows.Err()
 }

@@ -11,7 +11,6 @@ import (
 	_ "modernc.org/sqlite" // the driver "sqlite", in pure Go
 
 	"github.com/doorman-go/session"
-	"github.com/doorman-go/session/sessiontest"
 	"github.com/doorman-go/session/storetest"
 )
 
@@ -31,33 +30,31 @@ func TestStore_KeepsTheContract(t *testing.T) {
 }
 
 func TestStore_OutlivesTheProcess(t *testing.T) {
-	path, jar := filepath.Join(t.TempDir(), "sessions.db"), sessiontest.NewJar()
-	transaction := func(f func(*session.Session)) {
-		sessions, err := session.New(New(open(t, path)), session.Config{})
-		require.NoError(t, err)
-		sessiontest.Transaction(t, sessions, jar, "/", f)
-	}
-	transaction(func(s *session.Session) { assert.NoError(t, s.Login("ada")) })
-	transaction(func(s *session.Session) { sessiontest.LoggedInAs(t, s, "ada") })
+	path := filepath.Join(t.TempDir(), "sessions.db")
+	r := &session.Record{ID: "id", Revision: "1", Deadline: time.Now().Add(time.Hour)}
+	_, err := New(open(t, path)).Swap(t.Context(), session.NewToken("id", ""), session.Swap{New: r})
+	require.NoError(t, err)
+	loaded, err := New(open(t, path)).Load(t.Context(), session.NewToken("id", ""))
+	require.NoError(t, err)
+	assert.Equal(t, "1", loaded.Revision)
 }
 
-func TestStore_SweepsWhatHasExpired(t *testing.T) {
-	db, clock := open(t, filepath.Join(t.TempDir(), "sessions.db")), sessiontest.NewClock()
-	sessions, err := session.New(New(db), session.Config{IdleTimeout: time.Hour, Clock: clock.Now})
-	require.NoError(t, err)
-	login := func() *sessiontest.Jar {
-		jar := sessiontest.NewJar()
-		sessiontest.Transaction(t, sessions, jar, "/", func(s *session.Session) { assert.NoError(t, s.Login("ada")) })
-		return jar
+func TestStore_SweepsWhatIsOver(t *testing.T) {
+	store := New(open(t, filepath.Join(t.TempDir(), "sessions.db")))
+	start := time.Now()
+	for id, life := range map[string]time.Duration{"brief": time.Minute, "long": time.Hour} {
+		r := &session.Record{ID: id, Revision: "1", User: "ada", Deadline: start.Add(life)}
+		_, err := store.Swap(t.Context(), session.NewToken(id, ""), session.Swap{New: r})
+		require.NoError(t, err)
 	}
-	login()
-	clock.Advance(30 * time.Minute)
-	recent := login()
-	clock.Advance(30 * time.Minute)
-	require.NoError(t, New(db).Sweep(session.WithClock(t.Context(), clock.Now)))
-
-	var left int
-	require.NoError(t, db.QueryRowContext(t.Context(), "SELECT count(*) FROM sessions").Scan(&left))
-	assert.Equal(t, 1, left)
-	sessiontest.Transaction(t, sessions, recent, "/", func(s *session.Session) { sessiontest.LoggedInAs(t, s, "ada") })
+	for _, step := range []struct {
+		after time.Duration
+		left  int
+	}{{time.Minute, 2}, {2 * time.Minute, 1}, {61 * time.Minute, 0}} {
+		ctx := session.WithClock(t.Context(), func() time.Time { return start.Add(step.after) })
+		require.NoError(t, store.Sweep(ctx))
+		records, err := store.UserSessions(ctx, "", "ada")
+		require.NoError(t, err)
+		assert.Len(t, records, step.left, "after %v", step.after)
+	}
 }

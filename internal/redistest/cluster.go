@@ -105,7 +105,7 @@ func Sentinel(tb testing.TB) (master, replica *Server, sentinels []*Server) {
 
 func startSentinel(tb testing.TB, master *Server) *Server {
 	tb.Helper()
-	s := &Server{tb: tb, Dir: directory(tb), Port: freePort(tb), args: []string{"redis-sentinel"}}
+	s := &Server{tb: tb, Dir: directory(tb), Port: freePort(tb), sentinel: true}
 	s.Addr = "127.0.0.1:" + strconv.Itoa(s.Port)
 	tb.Cleanup(func() { s.Kill(); _ = os.RemoveAll(s.Dir) })
 	config := fmt.Sprintf("sentinel monitor %[1]s 127.0.0.1 %[2]d 2\nsentinel down-after-milliseconds %[1]s 500\n"+

@@ -1,8 +1,10 @@
 package redistest
 
 import (
+	"cmp"
 	"errors"
 	"io"
+	"os"
 	"os/exec"
 	"strconv"
 	"strings"
@@ -45,11 +47,23 @@ func hold(pid int, dir string) (io.WriteCloser, error) {
 	return leash, nil
 }
 
-// before7 reports whether the redis-server is Redis 6 or older.
-var before7 = sync.OnceValue(func() bool {
-	out, err := exec.Command("redis-server", "--version").Output()
-	_, version, found := strings.Cut(string(out), " v=")
-	major, _, _ := strings.Cut(version, ".")
-	number, _ := strconv.Atoi(major)
-	return err == nil && found && number < 7
+// program returns the server's program.
+func program() string { return cmp.Or(os.Getenv("REDIS_SERVER"), "redis-server") }
+
+// announce is done once, so that a test run's output names the version once for each package.
+var announce sync.Once
+
+// version returns what the program says of its version, "Redis server v=7.0.15 ..." for one.
+var version = sync.OnceValues(func() (string, error) {
+	out, err := exec.Command(program(), "--version").Output()
+	return strings.TrimSpace(string(out)), err
 })
+
+// before7 reports whether the server is Redis 6 or older.
+func before7() bool {
+	text, _ := version()
+	_, number, found := strings.Cut(text, " v=")
+	major, _, _ := strings.Cut(number, ".")
+	n, err := strconv.Atoi(major)
+	return found && err == nil && n < 7
+}

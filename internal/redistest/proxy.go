@@ -25,8 +25,8 @@ const (
 	Unheard                // pass on replies, and no notice that a key a client has in its cache is invalid
 )
 
-// invalidation is the notice of one key.
-var invalidation = regexp.MustCompile(`>2\r\n\$10\r\ninvalidate\r\n\*1\r\n\$\d+\r\n[^\r]*\r\n`)
+// invalidation is the notice of keys to a connection that gets it as a message.
+var invalidation = regexp.MustCompile(`\*3\r\n\$7\r\nmessage\r\n\$20\r\n__redis__:invalidate\r\n\*\d+\r\n(?:\$\d+\r\n[^\r]*\r\n)+`)
 
 // Proxy stands between a client and a server, and can be told to do harm. It counts what passes.
 type Proxy struct {

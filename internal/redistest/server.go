@@ -1,5 +1,6 @@
 // Package redistest starts real Redis servers for tests: on free ports of the loopback interface, in directories of
-// their own, stopped by their process ids when the test ends.
+// their own, stopped by their process ids when the test ends. REDIS_SERVER names the program, which may be Valkey's; the
+// default is redis-server.
 package redistest
 
 import (
@@ -26,44 +27,40 @@ const (
 	attempts = 5 // at finding a port that is still free when the server binds it
 )
 
-// Server is a running redis-server.
+// Server is a running server.
 type Server struct {
 	Addr string // host:port
 	Port int
 	Dir  string
 
-	tb   testing.TB
-	args []string
+	tb       testing.TB
+	args     []string
+	sentinel bool
 
 	mu     sync.Mutex
 	cmd    *exec.Cmd
 	exited <-chan struct{}
 }
 
-// Start starts a redis-server that keeps nothing on disk, with further arguments as in its configuration file. A
-// missing redis-server is fatal.
+// Start starts a server that keeps nothing on disk, with further arguments as in its configuration file. A missing program
+// is fatal.
 func Start(tb testing.TB, args ...string) *Server {
 	tb.Helper()
-	return start(tb, "redis-server", args)
-}
-
-func start(tb testing.TB, program string, args []string) *Server {
-	tb.Helper()
-	if _, err := exec.LookPath("redis-server"); err != nil {
-		tb.Fatal("redis-server is not installed: run make test, or install redis-server")
+	text, err := version()
+	if err != nil {
+		tb.Fatalf("%s does not start: run make test, or install redis-server: %v", program(), err)
 	}
-	s := &Server{tb: tb, Dir: directory(tb)}
+	announce.Do(func() { tb.Log("the servers are", text) })
+	s := &Server{tb: tb, Dir: directory(tb), args: args}
 	tb.Cleanup(func() { s.Kill(); _ = os.RemoveAll(s.Dir) })
-	var err error
 	for range attempts {
 		s.Port = freePort(tb)
 		s.Addr = net.JoinHostPort("127.0.0.1", strconv.Itoa(s.Port))
-		s.args = append([]string{program}, args...)
 		if err = s.run(); err == nil {
 			return s
 		}
 	}
-	tb.Fatalf("%s did not start: %v\n%s", program, err, s.log())
+	tb.Fatalf("%s did not start: %v\n%s", program(), err, s.log())
 	return nil
 }
 
@@ -97,17 +94,16 @@ func isFree(port int) bool {
 
 // run starts the process and waits until it answers.
 func (s *Server) run() error {
-	name, args := s.args[0], s.args[1:]
 	options := []string{"--port", strconv.Itoa(s.Port), "--bind", "127.0.0.1", "--dir", s.Dir, "--logfile", filepath.Join(s.Dir, "log"), "--daemonize", "no"}
-	if name == "redis-sentinel" {
-		name, options = "redis-server", append([]string{filepath.Join(s.Dir, "sentinel.conf"), "--sentinel"}, options...)
+	if s.sentinel {
+		options = append([]string{filepath.Join(s.Dir, "sentinel.conf"), "--sentinel"}, options...)
 	} else {
 		options = append(options, "--save", "", "--appendonly", "no", "--repl-diskless-sync-delay", "0")
 		if !before7() { // which does not start on a setting that it does not know
 			options = append(options, "--enable-debug-command", "yes")
 		}
 	}
-	cmd := exec.Command(name, append(options, args...)...)
+	cmd := exec.Command(program(), append(options, s.args...)...)
 	exited, err := spawn(cmd, s.Dir)
 	if err != nil {
 		return err

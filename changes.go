@@ -1,0 +1,354 @@
+package session
+
+import (
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"time"
+)
+
+// A change is one thing that a request did to its session, an entry of the request's log. It makes itself on a draft: when
+// it is noted, and again for each newer record that the log is replayed on. An error is the application's: an Update whose
+// result can't be stored.
+type change interface {
+	apply(d *draft) error
+}
+
+// The changes.
+type (
+	begin struct {
+		token Token
+		at    time.Time
+	} // a session, where there is none
+	set struct {
+		key string
+		raw json.RawMessage
+	}
+	update struct {
+		key string
+		f   updateFunc
+	}
+	remove     struct{ keys []string }
+	clearAll   struct{}
+	flash      struct{ stored StoredFlash }
+	takeFlash  struct{ ids map[string]bool }
+	setting    struct{ settings } // those that are not nil
+	regenerate struct{ token Token }
+	rename     struct {
+		regenerate
+		user string
+	}
+	login struct {
+		token Token
+		at    time.Time
+		user  string
+		keep  []string
+	}
+	destroy struct{}
+)
+
+// updateFunc makes a value of the one that is there, nil for none.
+type updateFunc func(json.RawMessage) (json.RawMessage, error)
+
+// settings are what a request sets of the session itself. They hold for each session that the request begins after it, up
+// to a Destroy.
+type settings struct {
+	note       *string
+	persistent *bool
+	limits     *limits
+}
+
+// limits are a session's own, as SetLifetime takes them.
+type limits struct{ idle, lifetime time.Duration }
+
+// losesNothing reports whether nothing that somebody set is lost if the change can't be made.
+func losesNothing(c change) bool {
+	switch c.(type) {
+	case begin, remove, clearAll, takeFlash, destroy:
+		return true
+	}
+	return false
+}
+
+// draft is a session with changes made to it: what a request sees, and what its commit stores.
+type draft struct {
+	config *Config
+	record Record                     // as it will be stored, without its values; without an ID if there is no session
+	stored Values                     // the values there were
+	edits  map[string]json.RawMessage // what lies over them; nil for a deleted one
+	token  Token                      // of the new ID, where there is one
+	begun  bool                       // the session began among the changes
+	late   *Record                    // the tombstone of a session that ended elsewhere: what is set is refused
+	settings
+}
+
+// newDraft returns the session of base: a live record, the tombstone of a session that ended elsewhere, or nil for none. The
+// settings are those that the request has made before, for the sessions that begin here.
+func newDraft(config *Config, base *Record, set settings) draft {
+	d := draft{config: config, settings: set}
+	switch {
+	case base == nil:
+	case base.Ended:
+		d.late = base
+	default:
+		d.record, d.stored = *base, base.Values
+		d.record.Values, d.record.Flashes = Values{}, slices.Clip(base.Flashes) // so that an append leaves base as it is
+	}
+	return d
+}
+
+// replay makes the changes of a log. It runs the application's Updates.
+func (d *draft) replay(log []change) error {
+	for _, c := range log {
+		if err := c.apply(d); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// exists reports whether there is a session, be it without content.
+func (d *draft) exists() bool { return d.record.ID != "" }
+
+// empty reports whether a session that begins here has nothing worth storing.
+func (d *draft) empty() bool {
+	if d.record.User != "" || len(d.record.Flashes) > 0 {
+		return false
+	}
+	for _, raw := range d.edits {
+		if raw != nil {
+			return false
+		}
+	}
+	return true
+}
+
+// id returns the session's ID, or "" if there is no session worth storing.
+func (d *draft) id() string {
+	if d.begun && d.empty() {
+		return ""
+	}
+	return d.record.ID
+}
+
+// get returns the value of key, or nil.
+func (d *draft) get(key string) json.RawMessage {
+	if raw, ok := d.edits[key]; ok {
+		return raw
+	}
+	return d.stored.Get(key)
+}
+
+// values returns all values, with the edits made.
+func (d *draft) values() Values {
+	if len(d.edits) == 0 {
+		return d.stored
+	}
+	return d.stored.edit(d.edits)
+}
+
+func (d *draft) edit(key string, raw json.RawMessage) {
+	if d.edits == nil {
+		d.edits = make(map[string]json.RawMessage)
+	}
+	d.edits[key] = raw
+}
+
+// drop removes all content.
+func (d *draft) drop() { d.stored, d.edits, d.record.Flashes = Values{}, nil, nil }
+
+// start begins a session.
+func (d *draft) start(token Token, user string, at time.Time) {
+	c := d.config
+	d.token, d.begun, d.late = token, true, nil
+	d.record = Record{
+		ID: token.ID(), Realm: c.Realm, User: user, CreatedAt: at, IssuedAt: at, LastUsedAt: at, Deadline: at.Add(c.Lifetime),
+		IdleTimeout: c.IdleTimeout, Persistent: c.Persistent, Flashes: d.record.Flashes,
+	}
+	d.settings.configure(&d.record, c)
+}
+
+// configure puts the settings into a record.
+func (s settings) configure(r *Record, c *Config) {
+	if s.note != nil {
+		r.Note = *s.note
+	}
+	if s.persistent != nil {
+		r.Persistent = *s.persistent
+	}
+	if s.limits != nil {
+		r.IdleTimeout, r.Deadline = s.limits.resolve(c, r.CreatedAt)
+	}
+}
+
+// with returns the settings with later ones in their place.
+func (s settings) with(later settings) settings {
+	return settings{cmp.Or(later.note, s.note), cmp.Or(later.persistent, s.persistent), cmp.Or(later.limits, s.limits)}
+}
+
+// resolve returns the idle time and the deadline for a session created then. Zero stands for the configuration's.
+func (l *limits) resolve(c *Config, created time.Time) (idle time.Duration, deadline time.Time) {
+	lifetime := cmp.Or(l.lifetime, c.Lifetime)
+	idle = max(l.idle, 0)
+	if l.idle == 0 {
+		idle = min(c.IdleTimeout, lifetime)
+	}
+	return idle, created.Add(lifetime)
+}
+
+func (c begin) apply(d *draft) error {
+	if !d.exists() && d.late == nil {
+		d.start(c.token, "", c.at)
+	}
+	return nil
+}
+
+func (c set) apply(d *draft) error {
+	d.edit(c.key, c.raw)
+	return nil
+}
+
+func (c update) apply(d *draft) error {
+	raw, err := c.f(d.get(c.key))
+	if err != nil {
+		return fmt.Errorf("%w: %w", errUpdate, err)
+	}
+	d.edit(c.key, raw)
+	return nil
+}
+
+func (c remove) apply(d *draft) error {
+	for _, key := range c.keys {
+		d.edit(key, nil)
+	}
+	return nil
+}
+
+func (clearAll) apply(d *draft) error {
+	d.drop()
+	return nil
+}
+
+func (c flash) apply(d *draft) error {
+	d.record.Flashes = append(d.record.Flashes, c.stored)
+	return nil
+}
+
+func (c takeFlash) apply(d *draft) error {
+	var left []StoredFlash
+	for _, f := range d.record.Flashes {
+		if !c.ids[f.ID] {
+			left = append(left, f)
+		}
+	}
+	d.record.Flashes = left
+	return nil
+}
+
+func (c setting) apply(d *draft) error {
+	d.settings = d.settings.with(c.settings)
+	if d.exists() {
+		c.settings.configure(&d.record, d.config)
+	}
+	return nil
+}
+
+func (c regenerate) apply(d *draft) error {
+	if !d.exists() {
+		return nil
+	}
+	d.token, d.record.ID = c.token, c.token.ID()
+	return nil
+}
+
+func (c rename) apply(d *draft) error {
+	if d.exists() {
+		d.record.User = c.user
+	}
+	return c.regenerate.apply(d)
+}
+
+func (c login) apply(d *draft) error {
+	kept := make(map[string]json.RawMessage)
+	for _, key := range c.keep {
+		if raw := d.get(key); raw != nil {
+			kept[key] = raw
+		}
+	}
+	d.drop()
+	d.edits = kept
+	d.start(c.token, c.user, c.at)
+	d.record.AuthenticatedAt = c.at
+	return nil
+}
+
+// A Destroy after which the browser must be left alone changes nothing: another request has ended the session, and has
+// given the browser another one, or none.
+func (destroy) apply(d *draft) error {
+	late := d.late
+	if late != nil && late.Successor != "" {
+		late = nil
+	}
+	*d = draft{config: d.config, late: late}
+	return nil
+}
+
+// next returns the record of the draft, to be stored in place of old, which is nil for a new session.
+func (d *draft) next(old *Record, now time.Time) *Record {
+	r := d.record
+	r.Revision, r.Values, r.Version, r.Stale = "", d.values(), nil, false
+	if old == nil || r.ID != old.ID || r.IdleTimeout != old.IdleTimeout || !r.Deadline.Equal(old.Deadline) || useDue(&r, now) {
+		noteUse(&r, now)
+	}
+	return &r
+}
+
+// checkSize returns an error that wraps ErrTooLarge if r takes too much. What is too large already may take old's place
+// where it does not grow.
+func (c *Config) checkSize(r, old *Record) error {
+	bare := *r
+	bare.Latest = nil // how busy the session was must not decide what fits
+	if bare.size() <= c.MaxSize || old != nil && contentSize(r) <= contentSize(old) {
+		return nil
+	}
+	return fmt.Errorf("%w: it would take %d bytes, and may take %d; %s", ErrTooLarge, bare.size(), c.MaxSize, largest(r))
+}
+
+// contentSize returns the bytes of what the application keeps in r.
+func contentSize(r *Record) int {
+	n := len(r.Note)
+	for key, raw := range r.Values.All() {
+		n += len(key) + len(raw)
+	}
+	for _, f := range r.Flashes {
+		n += len(f.Category) + len(f.Message)
+	}
+	return n
+}
+
+// largest names the keys whose values take most.
+func largest(r *Record) string {
+	const named = 3
+	type item struct {
+		name string
+		size int
+	}
+	var items []item
+	for key, raw := range r.Values.All() {
+		items = append(items, item{fmt.Sprintf("%q", key), len(raw)})
+	}
+	flashes := 0
+	for _, f := range r.Flashes {
+		flashes += len(f.Category) + len(f.Message)
+	}
+	if flashes > 0 {
+		items = append(items, item{fmt.Sprintf("%d flashes", len(r.Flashes)), flashes})
+	}
+	slices.SortStableFunc(items, func(a, b item) int { return b.size - a.size })
+	text := "the largest are"
+	for _, i := range items[:min(len(items), named)] {
+		text += fmt.Sprintf(" %s (%d bytes)", i.name, i.size)
+	}
+	return text
+}

@@ -1,0 +1,214 @@
+package session
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+)
+
+// This file has the step of a commit that stores a session under a new ID: one that begins, and one that takes over from
+// another by Regenerate, RenameUser or Login.
+
+// regenerateGap is the least time between two Regenerates of one session, so that an ending which follows successors
+// arrives, whatever a thief does.
+const regenerateGap = 200 * time.Millisecond
+
+// waitForGap waits until the session may have a new ID again.
+func (q *request) waitForGap(call context.Context, base *Record) error {
+	if base.RegeneratedAt.IsZero() {
+		return nil
+	}
+	left := base.RegeneratedAt.Add(regenerateGap).Sub(q.manager.config.Clock())
+	if left <= 0 {
+		return nil
+	}
+	timer := time.NewTimer(min(left, regenerateGap, q.manager.config.StoreTimeout/2))
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-call.Done():
+		return call.Err()
+	}
+}
+
+// commitNewID stores the session under a new ID, and ends the one that it takes over from first.
+func (q *request) commitNewID(call *storeContext, s *step) error {
+	if !q.canSendCookie() {
+		return ErrResponseStarted
+	}
+	if s.base != nil && !s.view.begun {
+		if again, err := q.reloadIfOver(call, s); again {
+			return err
+		}
+	}
+	swaps, err := q.planNewID(call, s)
+	if err != nil || swaps == nil {
+		return err
+	}
+	for {
+		sent := &attempt{token: s.view.token, swaps: swaps, since: time.Now()}
+		token, err := q.manager.store.Swap(call, sent.token, swaps...)
+		if err == nil {
+			return q.settle(call, s, s.next, token)
+		}
+		var conflict *ConflictError
+		switch {
+		case !errors.As(err, &conflict):
+			return q.failNewID(s, sent, err)
+		case call.Err() != nil:
+			return q.swapError(s, call.Err())
+		case !conflict.NotBefore.IsZero():
+			next := *s.next
+			next.IssuedAt = conflict.NotBefore.Add(time.Microsecond)
+			s.next = &next
+			swaps[len(swaps)-1].New = s.next
+		case conflict.ID == s.next.ID:
+			return q.meetOwnEnd(call, s, conflict)
+		default:
+			if swaps, err = q.takeOver(call, s, conflict); err != nil || swaps == nil {
+				return err
+			}
+		}
+	}
+}
+
+// failNewID keeps in mind what may have been done.
+func (q *request) failNewID(s *step, sent *attempt, err error) error {
+	if !errors.Is(err, ErrCookieTooLarge) && !errors.Is(err, errors.ErrUnsupported) {
+		q.setDoubt(sent, s)
+	}
+	return q.swapError(s, err)
+}
+
+// planNewID returns the swaps to try first.
+func (q *request) planNewID(call *storeContext, s *step) ([]Swap, error) {
+	switch {
+	case s.base == nil && s.revoked != nil && s.logsIn():
+		return q.swapsFrom(s, s.revoked), nil
+	case s.base == nil:
+		return q.swapsFrom(s, nil), nil
+	case s.view.begun && s.base.condition(q.manager.config.Clock()) != live: // a Login on a session that has ended
+		return q.loginOver(call, s, s.base)
+	case s.view.begun:
+		return q.swapsFrom(s, s.base), nil
+	}
+	if err := q.waitForGap(call, s.base); err != nil {
+		return nil, q.swapError(s, err)
+	}
+	return q.swapsFrom(s, s.base), nil
+}
+
+// swapsFrom returns the swaps that end old, if there is one, and begin the new session.
+func (q *request) swapsFrom(s *step, old *Record) []Swap {
+	now := q.manager.config.Clock()
+	var swaps []Swap
+	if old != nil {
+		tombstone := newTombstone(old, now)
+		if !s.view.begun {
+			tombstone.Successor = s.next.ID
+		}
+		stamp(tombstone, old, now)
+		swaps = append(swaps, Swap{old, tombstone})
+	}
+	next := *s.next
+	next.Revision = ""
+	if !s.view.begun {
+		next.RegeneratedAt = now
+	}
+	stamp(&next, nil, now)
+	s.next = &next
+	return append(swaps, Swap{nil, s.next})
+}
+
+// takeOver ends the old session after a conflict, whatever its revision, and returns the swaps that begin the new one with
+// what it was then.
+func (q *request) takeOver(call *storeContext, s *step, conflict *ConflictError) ([]Swap, error) {
+	m := q.manager
+	current, err := m.met(call, s.token, conflict.ID, conflict)
+	switch {
+	case err != nil:
+		return nil, q.swapError(s, err)
+	case s.view.begun && current == nil:
+		return q.replayNewID(s, nil)
+	case s.view.begun && current.condition(m.config.Clock()) == revoked:
+		return q.loginOver(call, s, current)
+	case s.view.begun:
+		return q.loginOver(call, s, current)
+	case current != nil && current.Ended && current.Successor == s.next.ID:
+		return nil, q.swapError(s, errUnknownOutcome) // ended by this request, which was not told what the session was then
+	case current == nil || current.Ended:
+		return nil, q.lose(s, current)
+	}
+	tombstone := newTombstone(current, m.config.Clock())
+	tombstone.Successor = s.next.ID
+	ended, err := m.putTombstone(call, s.token, current, tombstone)
+	switch {
+	case err != nil:
+		return nil, q.swapError(s, err)
+	case ended.put && ended.replaced == nil:
+		return nil, q.swapError(s, errUnknownOutcome) // the answer was lost that had what the session was
+	case ended.replaced.condition(m.config.Clock()) != live:
+		return nil, q.lose(s, ended.tombstone)
+	}
+	return q.replayNewID(s, ended.replaced)
+}
+
+// loginOver ends old, and what it goes on as, for a Login: what is kept comes from there, if it was still open.
+func (q *request) loginOver(call *storeContext, s *step, old *Record) ([]Swap, error) {
+	ended, err := q.manager.endSession(call, s.token, old, q.logout())
+	if err != nil {
+		return nil, q.storeError(OpEnd, old, err)
+	}
+	now := q.manager.config.Clock()
+	if !ended.put && ended.tombstone.condition(now) == revoked {
+		if _, err := q.replayNewID(s, nil); err != nil { // nothing is kept of it
+			return nil, err
+		}
+		return q.swapsFrom(s, ended.tombstone), nil // later requests with the old cookie are late ones then
+	}
+	kept := ended.replaced
+	if ended.put && kept == nil {
+		kept = old // the answer was lost that had it: what was met just before is the last that is known
+	}
+	if kept.condition(now) != live {
+		kept = nil
+	}
+	return q.replayNewID(s, kept)
+}
+
+// replayNewID makes the log on what the old session was when it ended, nil for nothing, and returns the swap that begins
+// the new one.
+func (q *request) replayNewID(s *step, old *Record) ([]Swap, error) {
+	c := &q.manager.config
+	view := s.draft(c, old)
+	if err := view.replay(s.log); err != nil {
+		return nil, err
+	}
+	replaced := old
+	if view.begun {
+		replaced = nil
+	}
+	s.view, s.next = view, view.next(replaced, c.Clock())
+	if err := c.checkSize(s.next, replaced); err != nil {
+		return nil, err
+	}
+	return q.swapsFrom(s, nil), nil
+}
+
+// meetOwnEnd meets something under the new ID, which nobody has been given yet: a revocation that followed the old ID.
+func (q *request) meetOwnEnd(call *storeContext, s *step, conflict *ConflictError) error {
+	current, err := q.manager.met(call, s.view.token, conflict.ID, conflict)
+	if err != nil {
+		return q.swapError(s, err)
+	}
+	switch {
+	case current != nil && !current.Ended && current.knows(s.next.Revision):
+		return q.settle(call, s, current, s.view.token) // the store has sent it twice, and others came between
+	case current == nil || !current.Ended:
+		return q.swapError(s, fmt.Errorf("the new ID %s is taken", conflict.ID))
+	}
+	_ = q.lose(s, current)
+	return fmt.Errorf("%w by a revocation before it was answered", ErrSessionEnded)
+}

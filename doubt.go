@@ -1,0 +1,105 @@
+package session
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+)
+
+// This file has what follows when a store's answer was lost: whether the swap was made is found out before anything else
+// is done.
+
+// attempt is what was sent to the store.
+type attempt struct {
+	token  Token
+	swaps  []Swap
+	since  time.Time
+	log    int     // how many changes of the request's log it makes
+	leader *waiter // whose time it had, if it was made for several
+}
+
+// puts reports whether the attempt, which may be nil, is the one that put this tombstone.
+func (a *attempt) puts(tombstone *Record) bool {
+	return a != nil && slices.ContainsFunc(a.swaps, func(s Swap) bool { return s.New.Revision == tombstone.Revision })
+}
+
+// resolveDoubt sends again, as it was, what may have been made.
+func (q *request) resolveDoubt(call *storeContext, s *step) error {
+	sent := s.doubt
+	s.log, s.n = s.log[:sent.log], sent.log
+	last := sent.swaps[len(sent.swaps)-1]
+	if last.Old == nil && time.Since(sent.since) > tombstoneLife/2 {
+		return q.swapError(s, errTooLateToResend)
+	}
+	token, err := q.manager.store.Swap(call, sent.token, sent.swaps...)
+	if err == nil {
+		return q.settle(call, s, last.New, token)
+	}
+	var conflict *ConflictError
+	if !errors.As(err, &conflict) {
+		return q.swapError(s, err)
+	}
+	if last.New.ID == conflict.ID && !conflict.NotBefore.IsZero() {
+		next := *last.New // as in commitNewID: the session begins later
+		next.IssuedAt = conflict.NotBefore.Add(time.Microsecond)
+		again := *sent
+		again.swaps = append(slices.Clone(sent.swaps[:len(sent.swaps)-1]), Swap{nil, &next})
+		q.setDoubt(&again, s)
+		return call.Err()
+	}
+	current, err := q.manager.met(call, sent.token, conflict.ID, conflict)
+	if err != nil {
+		return q.swapError(s, err)
+	}
+	return q.judge(call, s, sent, conflict.ID, current)
+}
+
+var (
+	errTooLateToResend = errors.New("it is not known whether the session was stored, and it is too late to try again")
+	errUnknownOutcome  = errors.New("it is not known whether the change was made")
+)
+
+func (q *request) dropDoubt() {
+	q.session.mu.Lock()
+	defer q.session.mu.Unlock()
+	q.session.state.doubt = nil
+}
+
+// judge decides by what is stored now whether a swap in doubt was made. Its own revision is among the latest ones: it was.
+// The one it started from is: it was not. Neither is: nobody knows, and it fails rather than be made twice.
+func (q *request) judge(call *storeContext, s *step, sent *attempt, id string, current *Record) error {
+	last := sent.swaps[len(sent.swaps)-1]
+	swap := sent.swaps[0]
+	if id == last.New.ID {
+		swap = last
+	}
+	switch {
+	case current == nil:
+		return q.swapError(s, errUnknownOutcome)
+	case current.knows(swap.New.Revision), swap.Old == nil && !current.Ended:
+		return q.wasMade(call, s, sent, current)
+	case swap.Old != nil && (current.knows(swap.Old.Revision) || swap.New.Ended):
+		q.dropDoubt() // it was not made: of a tombstone that was, nothing else could have taken the place
+		return nil
+	}
+	return q.swapError(s, errUnknownOutcome)
+}
+
+// wasMade goes on after a swap that was made before, and after which others may have been made.
+func (q *request) wasMade(call *storeContext, s *step, sent *attempt, current *Record) error {
+	last := sent.swaps[len(sent.swaps)-1]
+	if current.ID != last.New.ID { // the old session has ended by it, and the new one is still to begin
+		return q.swapError(s, fmt.Errorf("the store answers %s for a conflict of %s", current.ID, last.New.ID))
+	}
+	if current.Ended {
+		if err := q.rebase(current, Token{}, s.n); err != nil {
+			return err
+		}
+		if last.Old == nil {
+			return fmt.Errorf("%w by a revocation before it was answered", ErrSessionEnded)
+		}
+		return nil
+	}
+	return q.settle(call, s, current, sent.token)
+}

@@ -1,0 +1,155 @@
+package session
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"time"
+)
+
+// ending is what became of a session that was to end.
+type ending struct {
+	replaced  *Record // the record whose place the tombstone took; nil if there was none
+	tombstone *Record // that stands in its place: the one that was put, or another one that stood there already
+	put       bool    // it was put now
+}
+
+// endAs says how a session ends.
+type endAs struct {
+	revoked  bool            // from outside: its browser is given nothing in its place
+	revision string          // of the tombstone; "" for a new one
+	spared   map[string]bool // IDs at which it stops following successors
+}
+
+func (as endAs) tombstone(r *Record, now time.Time) *Record {
+	t := newTombstone(r, now)
+	t.Revoked = as.revoked
+	t.Revision = cmp.Or(as.revision, t.Revision)
+	return t
+}
+
+// endSession ends the session known, and what it goes on as: it follows successors, which known may name if it is a
+// tombstone itself. Token is the one that opens known.
+func (m *Manager) endSession(ctx context.Context, token Token, known *Record, as endAs) (ending, error) {
+	for {
+		if known.Ended {
+			if known.Successor == "" || as.spared[known.Successor] {
+				return ending{tombstone: known}, nil
+			}
+			known = &Record{ID: known.Successor, Realm: known.Realm, User: known.User}
+			token = NewToken(known.ID, "").WithRealm(known.Realm)
+		}
+		tombstone := as.tombstone(known, m.config.Clock())
+		result, err := m.putTombstone(ctx, token, known, tombstone)
+		if err != nil || result.put {
+			return result, err
+		}
+		known = result.tombstone
+	}
+}
+
+// endLoaded is endSession for what was loaded, or listed, a while ago, which may be a tombstone.
+func (m *Manager) endLoaded(ctx context.Context, token Token, known *Record, as endAs) (ending, error) {
+	if known.Ended && known.Successor == "" {
+		return m.endAgain(ctx, token, known, as)
+	}
+	return m.endSession(ctx, token, known, as)
+}
+
+// endAgain has the store say once more that a session has ended. That there is a tombstone does not tell: whoever put it may
+// have been told that it is on no replica, and after a failover there is none.
+func (m *Manager) endAgain(ctx context.Context, token Token, known *Record, as endAs) (ending, error) {
+	if known.Revision == "" || known.condition(m.config.Clock()) == absent {
+		return ending{tombstone: known}, nil
+	}
+	if _, ok := m.store.(Ender); !ok {
+		_, err := m.store.Swap(ctx, token, Swap{known, known})
+		var conflict *ConflictError
+		if !errors.As(err, &conflict) {
+			return ending{tombstone: known}, err
+		}
+		met, err := m.met(ctx, token, known.ID, conflict)
+		if err == nil && met.condition(m.config.Clock()) == live { // a failover has brought it back
+			return m.swapTombstone(ctx, token, met, as.tombstone(met, m.config.Clock()))
+		}
+		return ending{tombstone: known}, err
+	}
+	result, err := m.putTombstone(ctx, token, known, as.tombstone(known, m.config.Clock()))
+	if err == nil && result.put && result.replaced == nil { // its minute was over meanwhile
+		result = ending{tombstone: known}
+	}
+	return result, err
+}
+
+// putTombstone puts tombstone in the place of known, or of whatever is there now, unless that is a tombstone. The caller
+// tells by the result which one stands there.
+func (m *Manager) putTombstone(ctx context.Context, token Token, known, tombstone *Record) (ending, error) {
+	ender, ok := m.store.(Ender)
+	if !ok {
+		return m.swapTombstone(ctx, token, known, tombstone)
+	}
+	replaced, err := ender.End(ctx, tombstone)
+	var conflict *ConflictError
+	switch {
+	case err == nil:
+		return ending{replaced, tombstone, true}, nil
+	case !errors.As(err, &conflict):
+		return ending{}, err
+	}
+	met, err := m.met(ctx, token, tombstone.ID, conflict)
+	switch {
+	case err != nil:
+		return ending{}, err
+	case met != nil && met.Revision == tombstone.Revision: // put before, and only its answer was lost
+		return ending{nil, met, true}, nil
+	case met == nil || !met.Ended:
+		return ending{}, fmt.Errorf("session: the store reports a tombstone of %s and has none: %w", tombstone.ID, conflict)
+	}
+	return ending{tombstone: met}, nil
+}
+
+// swapTombstone is putTombstone for stores that can only compare and swap: again and again until it succeeds.
+func (m *Manager) swapTombstone(ctx context.Context, token Token, known, tombstone *Record) (ending, error) {
+	var old *Record
+	if !known.Ended && (known.Revision != "" || !known.CreatedAt.IsZero()) { // else it is known by its ID only, or stays
+		old = known
+	}
+	for {
+		next := *tombstone
+		stamp(&next, old, m.config.Clock())
+		_, err := m.store.Swap(ctx, token, Swap{old, &next})
+		var conflict *ConflictError
+		switch {
+		case err == nil:
+			*tombstone = next
+			return ending{old, tombstone, true}, nil
+		case !errors.As(err, &conflict):
+			return ending{}, err
+		}
+		if old, err = m.met(ctx, token, tombstone.ID, conflict); err != nil {
+			return ending{}, err
+		}
+		if old != nil && old.Ended {
+			return ending{tombstone: old}, nil
+		}
+		if err := ctx.Err(); err != nil {
+			return ending{}, err
+		}
+	}
+}
+
+// met returns what a conflict was about, as it is stored now; nil for nothing.
+func (m *Manager) met(ctx context.Context, token Token, id string, conflict *ConflictError) (*Record, error) {
+	if conflict.Current != nil {
+		return conflict.Current, nil
+	}
+	if token.ID() != id {
+		token = NewToken(id, "").WithRealm(m.config.Realm)
+	}
+	record, err := m.store.Load(ctx, token)
+	if errors.Is(err, ErrNotFound) {
+		return nil, nil
+	}
+	return record, err
+}

@@ -1,0 +1,75 @@
+package session
+
+import (
+	"errors"
+	"fmt"
+	"time"
+)
+
+var (
+	// ErrNotFound is what a Store's Load returns, or wraps, for a record that is not there.
+	ErrNotFound = errors.New("session: not found")
+
+	// ErrSessionEnded means that the session ended, by logout, regeneration or revocation, while it was in use. It is
+	// also what Config.Revalidate returns, or wraps, to end a session.
+	ErrSessionEnded = errors.New("session: ended")
+
+	// ErrResponseStarted means that a change needs a cookie and the response's header has already been sent, or that the
+	// handler has returned.
+	ErrResponseStarted = errors.New("session: the response has started, the cookie can't be sent any more")
+
+	// ErrCookieTooLarge means that the cookie's name and value together exceed 4096 bytes, which browsers ignore (RFC
+	// 6265bis, section 5.6). Keep less in the session, or use a server store.
+	ErrCookieTooLarge = errors.New("session: the cookie's name and value exceed 4096 bytes")
+
+	// ErrTooLarge means that the session would take more than Config.MaxSize bytes. The error that wraps it names the
+	// largest keys.
+	ErrTooLarge = errors.New("session: larger than Config.MaxSize")
+
+	// errUnreadable is wrapped by the error of a record that makes no sense. It is as good as not there.
+	errUnreadable = fmt.Errorf("%w: the record can't be read", ErrNotFound)
+
+	// errBadSeal is wrapped by the error of a cookie that no secret opens.
+	errBadSeal = fmt.Errorf("%w: no secret opens the cookie", ErrNotFound)
+)
+
+// A ConflictError is what a Store's Swap returns if what is stored is not what the Swap's Old says, and End if there is a
+// tombstone already.
+type ConflictError struct {
+	ID        string    // of the Swap that met it
+	Current   *Record   // what is stored, where the store knows it already; nil otherwise, or for nothing
+	NotBefore time.Time // a new session of this user must be issued later than this; zero otherwise
+}
+
+// Error says which session was met. An ID is public.
+func (e *ConflictError) Error() string {
+	if !e.NotBefore.IsZero() {
+		return "session: the sessions of the user of " + e.ID + " were ended up to a later time"
+	}
+	return "session: " + e.ID + " was changed by another request"
+}
+
+// Op says what was asked of a store, or of the application, when it failed.
+type Op string
+
+// The operations that can fail.
+const (
+	OpLoad       Op = "load"       // Store.Load
+	OpSwap       Op = "swap"       // Store.Swap
+	OpEnd        Op = "end"        // Ender.End, or Swap with a tombstone
+	OpList       Op = "list"       // UserStore.UserSessions
+	OpRevalidate Op = "revalidate" // Config.Revalidate
+)
+
+// A StoreError is a failure of a store, or of Config.Revalidate, to answer; Config.ErrorHandler answers it with 503 by
+// default.
+type StoreError struct {
+	Op  Op
+	Err error
+}
+
+// Error says what failed, and how.
+func (e *StoreError) Error() string { return "session: " + string(e.Op) + ": " + e.Err.Error() }
+
+// Unwrap returns the store's error.
+func (e *StoreError) Unwrap() error { return e.Err }

@@ -1,0 +1,85 @@
+// Package deadline has a context with a deadline that costs nothing where nobody waits for it.
+package deadline
+
+import (
+	"context"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Context is a context with a deadline. It sets a timer only for who waits on Done, directly or in a context derived from
+// it: a store in memory never does. It is used after Init, and not copied.
+type Context struct {
+	context.Context // the parent
+	deadline        time.Time
+
+	start sync.Once
+	timer atomic.Pointer[timer]
+}
+
+// timer is a context with a deadline, derived from the parent. Once there is one, Done and Err are its own, so that they
+// agree: a context that is derived from one whose Done is closed while its Err is nil panics.
+type timer struct {
+	context.Context
+	cancel context.CancelFunc
+}
+
+// New returns a context derived from parent. It must be released.
+func New(parent context.Context, timeout time.Duration) *Context {
+	c := &Context{}
+	c.Init(parent, timeout)
+	return c
+}
+
+// Init is New for a Context that is part of something else. Its deadline is that of parent, or after timeout, whichever
+// is earlier.
+func (c *Context) Init(parent context.Context, timeout time.Duration) {
+	c.Context, c.deadline = parent, time.Now().Add(timeout)
+	if earlier, ok := parent.Deadline(); ok && earlier.Before(c.deadline) {
+		c.deadline = earlier
+	}
+}
+
+// Deadline returns the deadline and true.
+func (c *Context) Deadline() (time.Time, bool) { return c.deadline, true }
+
+// Done returns a channel that is closed at the deadline, at Release, or with the parent's.
+func (c *Context) Done() <-chan struct{} {
+	c.start.Do(func() {
+		ctx, cancel := context.WithDeadline(c.Context, c.deadline)
+		c.timer.Store(&timer{ctx, cancel})
+	})
+	if t := c.timer.Load(); t != nil {
+		return t.Done()
+	}
+	return c.Context.Done() // it was released, and nobody had waited
+}
+
+// Err returns nil until Done is closed, and then why.
+func (c *Context) Err() error {
+	if c.timer.Load() == nil && c.Context.Err() == nil && time.Until(c.deadline) <= 0 {
+		c.Done()
+	}
+	if t := c.timer.Load(); t != nil {
+		return t.Err()
+	}
+	return c.Context.Err()
+}
+
+// Value returns the parent's value of key. Package context asks so for what cancels c, too: a context that is derived
+// from it then needs no goroutine.
+func (c *Context) Value(key any) any {
+	if t := c.timer.Load(); t != nil {
+		return t.Value(key)
+	}
+	return c.Context.Value(key)
+}
+
+// Release ends what was derived from c, and the timer if there is one. More than one Release is as good as one.
+func (c *Context) Release() {
+	c.start.Do(func() {})
+	if t := c.timer.Load(); t != nil {
+		t.cancel()
+	}
+}

@@ -1,0 +1,160 @@
+package jsonvalue
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"reflect"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+)
+
+var (
+	errDestination = errors.New("the destination is not a pointer, or nil")
+	errNotJSON     = errors.New("it is not valid JSON")
+)
+
+// A TypeError says that a JSON text does not fit a Go type. It holds nothing of the text.
+type TypeError struct {
+	JSON string       // what the text is: "string", "number", "boolean", "null", "array" or "object"
+	Type reflect.Type // what it was read into
+
+	Part     string       // of an array or object, what the part is that does not fit, if that is known
+	PartType reflect.Type // and what it does not fit
+}
+
+// Error says what does not fit what.
+func (e *TypeError) Error() string {
+	text := fmt.Sprintf("it is a JSON %s and does not fit %v", e.JSON, e.Type)
+	if e.PartType != nil {
+		text += fmt.Sprintf(": a JSON %s in it does not fit %v", e.Part, e.PartType)
+	}
+	return text
+}
+
+// Decode reads raw into dst, a pointer, which it leaves alone if raw does not fit. A number read into an any becomes a
+// json.Number, so that it is never rounded. The error holds nothing of raw.
+func Decode(raw json.RawMessage, dst any) error {
+	if Plain(raw, dst) {
+		return nil
+	}
+	v := reflect.ValueOf(dst)
+	if v.Kind() != reflect.Pointer || v.IsNil() {
+		return errDestination
+	}
+	if !utf8.Valid(raw) { // which some releases of Go would alter
+		return errNotJSON
+	}
+	fresh := reflect.New(v.Type().Elem())
+	if err := unmarshal(raw, fresh.Interface()); err != nil {
+		return misfit(raw, v.Type().Elem(), err)
+	}
+	v.Elem().Set(fresh.Elem())
+	return nil
+}
+
+// unmarshal is json.Unmarshal with json.Number for numbers whose type is open. The decoder reads from a copy, so that no
+// UnmarshalJSON gets hold of raw.
+func unmarshal(raw json.RawMessage, dst any) error {
+	d := json.NewDecoder(bytes.NewReader(raw))
+	d.UseNumber()
+	if err := d.Decode(dst); err != nil {
+		return err
+	}
+	if _, err := d.Token(); err != io.EOF {
+		return errNotJSON
+	}
+	return nil
+}
+
+// misfit says in words of our own why raw can't be read into the type: those of err may show the value.
+func misfit(raw []byte, t reflect.Type, err error) error {
+	if !json.Valid(raw) {
+		return errNotJSON
+	}
+	e := &TypeError{JSON: kindOf(raw), Type: t}
+	var part *json.UnmarshalTypeError
+	if (e.JSON == "object" || e.JSON == "array") && errors.As(err, &part) && part.Type != t {
+		e.Part, e.PartType = partKind(part.Value), part.Type
+	}
+	return e
+}
+
+// kindOf returns what a valid JSON text is.
+func kindOf(raw []byte) string {
+	switch bytes.TrimLeft(raw, " \t\r\n")[0] {
+	case '"':
+		return "string"
+	case '{':
+		return "object"
+	case '[':
+		return "array"
+	case 't', 'f':
+		return "boolean"
+	case 'n':
+		return "null"
+	}
+	return "number"
+}
+
+// partKind returns what json.UnmarshalTypeError says the JSON was, without the number that it may show.
+func partKind(value string) string {
+	switch kind, _, _ := strings.Cut(value, " "); kind {
+	case "string", "number", "array", "object", "null":
+		return kind
+	case "bool", "boolean", "true", "false":
+		return "boolean"
+	}
+	return "value"
+}
+
+// Plain reads what most sessions hold, a whole number, a boolean or a text without escapes, and so spares them the decoder,
+// which takes ten times as long. Whatever else there is to read, it leaves to Decode, and dst alone.
+func Plain(raw json.RawMessage, dst any) bool {
+	switch dst := dst.(type) {
+	case *int64:
+		n, ok := plainInt(raw)
+		return assign(dst, n, ok)
+	case *int:
+		n, ok := plainInt(raw)
+		return assign(dst, int(n), ok && int64(int(n)) == n)
+	case *string:
+		text, ok := plainText(raw)
+		return assign(dst, text, ok)
+	case *bool:
+		return assign(dst, string(raw) == "true", string(raw) == "true" || string(raw) == "false")
+	}
+	return false
+}
+
+func assign[T any](dst *T, v T, ok bool) bool {
+	if !ok || dst == nil {
+		return false
+	}
+	*dst = v
+	return true
+}
+
+// plainInt reads a number as Encode writes it.
+func plainInt(raw []byte) (int64, bool) {
+	var canonical [20]byte
+	n, err := strconv.ParseInt(string(raw), 10, 64)
+	return n, err == nil && bytes.Equal(strconv.AppendInt(canonical[:0], n, 10), raw)
+}
+
+// plainText reads a text that has no escapes and nothing that JSON forbids.
+func plainText(raw []byte) (string, bool) {
+	if len(raw) < 2 || raw[0] != '"' || raw[len(raw)-1] != '"' {
+		return "", false
+	}
+	text := raw[1 : len(raw)-1]
+	for _, c := range text {
+		if c < ' ' || c == '"' || c == '\\' {
+			return "", false
+		}
+	}
+	return string(text), utf8.Valid(text)
+}

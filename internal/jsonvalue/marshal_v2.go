@@ -1,0 +1,15 @@
+//go:build go1.27 && goexperiment.jsonv2
+
+package jsonvalue
+
+import (
+	"encoding/json"
+	"encoding/json/jsontext"
+	jsonv2 "encoding/json/v2"
+)
+
+// marshal is json.Marshal, except that it refuses text that is not valid UTF-8. That is for what check can't look at: what
+// MarshalJSONTo writes, which this release of Go calls.
+func marshal(v any) ([]byte, error) {
+	return jsonv2.Marshal(v, json.DefaultOptionsV1(), jsontext.AllowInvalidUTF8(false))
+}

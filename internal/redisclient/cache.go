@@ -1,0 +1,280 @@
+package redisclient
+
+import (
+	"context"
+	"errors"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// CacheOptions bound a Cache.
+type CacheOptions struct {
+	MaxEntries   int
+	MaxStaleness time.Duration
+}
+
+// Cache keeps what was made of values that were read from one server. The server tells it of each write to a key with the
+// prefix (CLIENT TRACKING in broadcasting mode), over a connection that serves nothing else. While that connection is not
+// known to be alive, the cache is empty and stays so.
+type Cache struct {
+	options CacheOptions
+
+	mu      sync.RWMutex
+	alive   bool
+	entries map[string]*entry
+	reads   map[string]*Read // under way, by key; what is no longer here must not be kept
+
+	subscriber *redis.Client
+	cancel     context.CancelFunc
+	ended      sync.WaitGroup
+}
+
+type entry struct {
+	value    any
+	revision string
+	read     time.Duration // when, since cacheEpoch
+	used     atomic.Int64  // when last, since cacheEpoch
+}
+
+// Read is a read that is under way. A write to its key meanwhile voids it.
+type Read struct {
+	readers  int
+	begun    time.Duration // by the first of them, since cacheEpoch
+	isFound  bool          // by one of them, or by a void one that ended meanwhile:
+	revision string
+}
+
+const (
+	invalidations = "__redis__:invalidate" // the channel that a RESP2 connection gets notices on
+	heartbeat     = time.Second            // the silence after which to ask for a sign of life; twice as much is death
+	minPause      = 10 * time.Millisecond  // before the next connection
+	maxPause      = time.Second
+	evictionTries = 8 // entries of which the one that was not used for longest goes
+)
+
+var cacheEpoch = time.Now()
+
+func newCache(client *redis.Client, prefix string, options CacheOptions) *Cache {
+	o := *client.Options()
+	o.Protocol, o.DB = 2, 0 // notices name keys of any database
+	o.PoolSize, o.MinIdleConns = 1, 0
+	o.OnConnect = func(ctx context.Context, conn *redis.Conn) error {
+		id, err := conn.ClientID(ctx).Result()
+		if err != nil {
+			return err
+		}
+		return conn.Do(ctx, "client", "tracking", "on", "redirect", id, "bcast", "prefix", prefix).Err()
+	}
+	c := &Cache{options: options}
+	dial := o.Dialer
+	o.Dialer = func(ctx context.Context, network, addr string) (net.Conn, error) {
+		c.empty(false) // also where the client connects again by itself, since the connection before is lost
+		return dial(ctx, network, addr)
+	}
+	c.empty(false)
+	c.subscriber = redis.NewClient(&o)
+	return c
+}
+
+// Get returns what is kept for key.
+func (c *Cache) Get(key string) (any, bool) {
+	c.mu.RLock()
+	e, ok := c.entries[key]
+	c.mu.RUnlock()
+	if !ok {
+		return nil, false
+	}
+	now := time.Since(cacheEpoch)
+	if now-e.read >= c.options.MaxStaleness {
+		return nil, false
+	}
+	e.used.Store(int64(now))
+	return e.value, true
+}
+
+// Begin is called before key is read from the server, and End, with what it returns, afterwards.
+func (c *Cache) Begin(key string) *Read {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.alive {
+		return nil
+	}
+	read, ok := c.reads[key]
+	if !ok {
+		read = &Read{begun: time.Since(cacheEpoch)}
+		c.reads[key] = read
+	}
+	read.readers++
+	return read
+}
+
+// End keeps the value that was read, unless it is nil or the key was written meanwhile. If reads at the same time found
+// different revisions, it can't be told which is the newer one, and none is kept: who has seen the newer one must not see
+// the older one afterwards.
+func (c *Cache) End(key string, read *Read, value any, revision string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	underWay, isThis := c.reads[key], false
+	if read != nil && underWay == read {
+		isThis = true
+		if read.readers--; read.readers == 0 {
+			delete(c.reads, key)
+		}
+	}
+	if value == nil {
+		return
+	}
+	before, ok := c.entries[key]
+	if ok && before.revision != revision || underWay != nil && !underWay.found(revision) {
+		delete(c.entries, key)
+		delete(c.reads, key)
+		return
+	}
+	if !isThis {
+		return
+	}
+	if !ok && len(c.entries) >= c.options.MaxEntries {
+		c.evict()
+	}
+	e := &entry{value: value, revision: revision, read: read.begun}
+	e.used.Store(int64(read.begun))
+	c.entries[key] = e
+}
+
+// found notes the revision that a read at this time found, and reports whether all found the same.
+func (r *Read) found(revision string) bool {
+	if !r.isFound {
+		r.isFound, r.revision = true, revision
+	}
+	return r.revision == revision
+}
+
+// evict drops an entry that was not used for long: of a few, which a map yields in no order.
+func (c *Cache) evict() {
+	oldest, used, tries := "", int64(0), 0
+	for key, e := range c.entries {
+		if at := e.used.Load(); tries == 0 || at < used {
+			oldest, used = key, at
+		}
+		if tries++; tries == evictionTries {
+			break
+		}
+	}
+	delete(c.entries, oldest)
+}
+
+// Drop forgets keys that were written, or may have been, and voids reads of them that are under way.
+func (c *Cache) Drop(keys ...string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, key := range keys {
+		delete(c.entries, key)
+		delete(c.reads, key)
+	}
+}
+
+// empty forgets all there is, and says whether something may be kept from here on.
+func (c *Cache) empty(alive bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.alive, c.entries, c.reads = alive, make(map[string]*entry), make(map[string]*Read)
+}
+
+// start subscribes, and keeps the subscription up until close.
+func (c *Cache) start(ctx context.Context) error {
+	subscription, err := c.subscribe(ctx)
+	if err != nil {
+		return err
+	}
+	running, cancel := context.WithCancel(context.Background())
+	c.cancel = cancel
+	c.ended.Go(func() { c.keepSubscribed(running, subscription) })
+	return nil
+}
+
+func (c *Cache) close() error {
+	if c.cancel != nil {
+		c.cancel()
+	}
+	c.ended.Wait()
+	return c.subscriber.Close()
+}
+
+// keepSubscribed listens, and subscribes again whenever the connection is lost.
+func (c *Cache) keepSubscribed(ctx context.Context, subscription *redis.PubSub) {
+	for {
+		c.listen(ctx, subscription)
+		if subscription = c.resubscribe(ctx); subscription == nil {
+			return
+		}
+	}
+}
+
+// resubscribe tries until there is a subscription, or returns nil when ctx has ended.
+func (c *Cache) resubscribe(ctx context.Context) *redis.PubSub {
+	for pause := minPause; ; pause = min(2*pause, maxPause) {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(pause):
+		}
+		attempt, cancel := context.WithTimeout(ctx, 2*heartbeat)
+		subscription, err := c.subscribe(attempt)
+		cancel()
+		if err == nil {
+			return subscription
+		}
+	}
+}
+
+// subscribe returns a subscription that the server has confirmed: from then on it tells of each write, and values may be
+// kept.
+func (c *Cache) subscribe(ctx context.Context) (*redis.PubSub, error) {
+	subscription := c.subscriber.Subscribe(ctx) // without channels, so that it does not connect yet
+	err := subscription.Subscribe(ctx, invalidations)
+	if err == nil {
+		_, err = subscription.Receive(ctx)
+	}
+	if err != nil {
+		return nil, errors.Join(err, subscription.Close())
+	}
+	c.empty(true)
+	return subscription, nil
+}
+
+// listen takes notices until the connection fails, or ctx ends.
+func (c *Cache) listen(ctx context.Context, subscription *redis.PubSub) {
+	stop := context.AfterFunc(ctx, func() { _ = subscription.Close() })
+	defer func() {
+		if stop() {
+			_ = subscription.Close()
+		}
+	}()
+	defer c.empty(false)
+	for asked := false; ; {
+		message, err := subscription.ReceiveTimeout(ctx, heartbeat)
+		switch {
+		case err == nil:
+			asked = false
+		case !isTimeout(err) || asked || subscription.Ping(ctx) != nil:
+			return
+		default:
+			asked = true
+		}
+		switch message := message.(type) {
+		case *redis.Message:
+			c.Drop(message.PayloadSlice...)
+		case *redis.Subscription:
+			c.empty(true) // the client has connected again by itself
+		}
+	}
+}
+
+func isTimeout(err error) bool {
+	var network net.Error
+	return errors.As(err, &network) && network.Timeout()
+}

@@ -1,0 +1,590 @@
+// Package redisclient keeps values in Redis under compare-and-swap, and lists of their keys, with commands in batches and
+// a cache in front. It knows keys, revisions and members of lists, and nothing about sessions.
+package redisclient
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// Client keeps values in Redis.
+type Client struct {
+	redis    redis.UniversalClient
+	replicas int      // to wait for after each write
+	batches  *batcher // nil in a cluster
+	cache    *Cache   // nil without one
+	owned    bool     // Open made the client
+
+	single node
+	nodes  sync.Map // of a cluster: *node by address
+}
+
+// New returns a Client that uses client, which stays the caller's to close. It refuses what can't keep the promises.
+func New(client redis.UniversalClient, replicas int) (*Client, error) {
+	if err := checkClient(client, replicas); err != nil {
+		return nil, err
+	}
+	c := &Client{redis: client, replicas: replicas}
+	if c.isAtomic() {
+		c.batches = newBatcher(client)
+	}
+	return c, nil
+}
+
+func checkClient(client redis.UniversalClient, replicas int) error {
+	honours, connects, lags := true, false, false
+	switch client := client.(type) {
+	case nil:
+		return errNoClient
+	case *redis.Client:
+		if client == nil {
+			return errNoClient
+		}
+		honours, connects = client.Options().ContextTimeoutEnabled, true
+	case *redis.ClusterClient:
+		if client == nil {
+			return errNoClient
+		}
+		o := client.Options()
+		honours, connects, lags = o.ContextTimeoutEnabled, true, o.ReadOnly || o.RouteByLatency || o.RouteRandomly
+	case *redis.Ring:
+		return errors.New("session: a redis.Ring moves keys to other servers while one is away, so that a session that " +
+			"has ended opens again when it is back; use one server, Sentinel or a cluster")
+	}
+	switch {
+	case !honours:
+		return errors.New("session: the Redis client ignores context deadlines, so that a hung Redis would hang requests; " +
+			"set ContextTimeoutEnabled in its options, or use OpenRedisStore")
+	case lags:
+		return errors.New("session: the Redis client reads from replicas, where a session that has ended goes on for a while; " +
+			"leave ReadOnly, RouteByLatency and RouteRandomly off")
+	case replicas < 0:
+		return errors.New("session: RedisOptions.WaitReplicas is negative")
+	case replicas > 0 && !connects:
+		return fmt.Errorf("session: RedisOptions.WaitReplicas needs a *redis.Client or a *redis.ClusterClient, and got a %T", client)
+	}
+	return nil
+}
+
+var errNoClient = errors.New("session: the Redis client is nil")
+
+// Redis returns the client beneath.
+func (c *Client) Redis() redis.UniversalClient { return c.redis }
+
+// Cache returns the cache, or nil if there is none.
+func (c *Client) Cache() *Cache { return c.cache }
+
+// Close closes what Open opened.
+func (c *Client) Close() error {
+	var errs []error
+	if c.cache != nil {
+		errs = append(errs, c.cache.close())
+	}
+	if c.owned {
+		errs = append(errs, c.redis.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// isAtomic reports whether a script may touch several keys, as it may on one server and with Sentinel.
+func (c *Client) isAtomic() bool {
+	_, ok := c.redis.(*redis.Client)
+	return ok
+}
+
+// Value is what is stored under a key.
+type Value struct {
+	Revision string
+	Final    bool // it is never replaced by End
+	Data     []byte
+}
+
+const (
+	isFinal  = 'T'
+	notFinal = 'R'
+)
+
+// frameRevision returns what the stored value begins with.
+func frameRevision(revision string) string { return string([]byte{byte(len(revision))}) + revision }
+
+func (v Value) pack() []byte {
+	raw := make([]byte, 0, 2+len(v.Revision)+len(v.Data))
+	raw = append(raw, byte(len(v.Revision)))
+	raw = append(raw, v.Revision...)
+	if v.Final {
+		raw = append(raw, isFinal)
+	} else {
+		raw = append(raw, notFinal)
+	}
+	return append(raw, v.Data...)
+}
+
+// unpack returns nil for what was not packed. The value refers to raw.
+func unpack(raw []byte) *Value {
+	if len(raw) == 0 {
+		return nil
+	}
+	size := int(raw[0])
+	if len(raw) < size+2 {
+		return nil
+	}
+	flag := raw[1+size]
+	if flag != isFinal && flag != notFinal {
+		return nil
+	}
+	return &Value{Revision: string(raw[1 : 1+size]), Final: flag == isFinal, Data: raw[size+2:]}
+}
+
+var (
+	// ErrMissing means that nothing is stored.
+	ErrMissing = errors.New("session: nothing is stored there")
+	// ErrForeign means that what is stored is not a Value.
+	ErrForeign = errors.New("session: the Redis key holds something else")
+)
+
+// Get returns the value of key, which must not be modified.
+func (c *Client) Get(ctx context.Context, key string) (*Value, error) {
+	cmd := redis.NewStringCmd(ctx, "get", key)
+	if err := c.process(ctx, cmd); err != nil {
+		if errors.Is(err, redis.Nil) {
+			return nil, ErrMissing
+		}
+		return nil, c.explain(err)
+	}
+	raw, _ := cmd.Bytes()
+	v := unpack(raw)
+	if v == nil {
+		return nil, ErrForeign
+	}
+	return v, nil
+}
+
+// Swap replaces a value.
+type Swap struct {
+	Key   string
+	Fresh bool   // nothing may be stored
+	Old   string // otherwise the revision that must be stored
+	New   Value
+	Life  time.Duration
+
+	List, Member string // a list that must have the member for as long as the value lives; or ""
+}
+
+// Conflict says which of several swaps met something else than it expected, and what: nil for nothing, or what is no
+// Value.
+type Conflict struct {
+	Place   int
+	Current *Value
+}
+
+// Swap makes the swaps. On one server and with Sentinel it makes all or none, and otherwise one by one up to the first
+// that meets something else. A value that has New's revision already is replaced by itself.
+func (c *Client) Swap(ctx context.Context, swaps ...Swap) (*Conflict, error) {
+	for _, s := range swaps {
+		if len(s.New.Revision) > 255 || len(s.Old) > 255 {
+			return nil, errors.New("session: a revision is longer than 255 bytes")
+		}
+	}
+	switch {
+	case len(swaps) == 0:
+		return nil, nil
+	case !c.isAtomic():
+		return c.swapInTurn(ctx, swaps)
+	case len(swaps) == 1 && swaps[0].List == "":
+		reply, err := c.run(ctx, c.swapOne(swaps[0]))
+		return conflictOf(0, reply), err
+	}
+	reply, err := c.run(ctx, c.swapAll(swaps))
+	if met, ok := reply.([]any); ok && len(met) == 2 {
+		place, _ := met[0].(int64)
+		return conflictOf(int(place)-1, met[1]), err
+	}
+	return nil, err
+}
+
+// conflictOf reads what a script returns for a swap: 1, or what is stored.
+func conflictOf(place int, reply any) *Conflict {
+	switch reply := reply.(type) {
+	case int64:
+		return nil
+	case string:
+		return &Conflict{place, unpack([]byte(reply))}
+	}
+	return &Conflict{Place: place}
+}
+
+func (s Swap) old() string {
+	if s.Fresh {
+		return ""
+	}
+	return frameRevision(s.Old)
+}
+
+// milliseconds returns a time to live, which is never zero: that would be an error, or for ever.
+func milliseconds(life time.Duration) int64 {
+	return max(int64((life+time.Millisecond-1)/time.Millisecond), 1)
+}
+
+func (c *Client) swapOne(s Swap) call {
+	args := []any{s.old(), s.New.pack(), milliseconds(s.Life)}
+	if c.replicas > 0 {
+		args = append(args, "wait")
+	}
+	return call{swapScript, []string{s.Key}, args}
+}
+
+func (c *Client) swapAll(swaps []Swap) call {
+	wait := ""
+	if c.replicas > 0 {
+		wait = "wait"
+	}
+	all := call{swapAllScript, make([]string, 0, 2*len(swaps)), append(make([]any, 0, 2+5*len(swaps)), len(swaps), wait)}
+	for _, s := range swaps {
+		all.keys = append(all.keys, s.Key)
+		all.args = append(all.args, s.old(), s.New.pack(), milliseconds(s.Life), s.List, s.Member)
+	}
+	for _, s := range swaps {
+		if s.List != "" {
+			all.keys = append(all.keys, s.List)
+		}
+	}
+	return all
+}
+
+// swapInTurn makes one swap after the other, where they live on different servers. A member is in its list before its
+// value is there, and gets the shorter life of a final value when that is there. Where the order allows it, one round
+// trip does both.
+func (c *Client) swapInTurn(ctx context.Context, swaps []Swap) (*Conflict, error) {
+	var before, after []call
+	for _, s := range swaps {
+		if s.List != "" && !s.New.Final {
+			before = append(before, enlist(s.List, s.Member, s.Life, false))
+		}
+	}
+	for i, s := range swaps {
+		if len(before) > 0 && !s.New.Final {
+			if _, err := c.runAll(ctx, before); err != nil {
+				return nil, err
+			}
+			before = nil
+		}
+		calls := slices.Concat(before, after, []call{c.swapOne(s)})
+		before, after = nil, nil
+		replies, err := c.runAll(ctx, calls)
+		if err != nil {
+			return nil, err
+		}
+		if conflict := conflictOf(i, replies[len(replies)-1]); conflict != nil {
+			return conflict, nil
+		}
+		if s.List != "" && s.New.Final {
+			after = append(after, enlist(s.List, s.Member, s.Life, true))
+		}
+	}
+	if len(after) == 0 {
+		return nil, nil
+	}
+	_, err := c.runAll(ctx, after)
+	return nil, err
+}
+
+func enlist(list, member string, life time.Duration, final bool) call {
+	text := ""
+	if final {
+		text = "final"
+	}
+	return call{enlistScript, []string{list}, []any{member, milliseconds(life), text}}
+}
+
+// End puts a final value in the place of whatever is stored but another final one, and returns what it found: nil for
+// nothing, or for what is no Value.
+func (c *Client) End(ctx context.Context, s Swap) (*Value, error) {
+	ending := call{endScript, []string{s.Key}, []any{s.New.pack(), milliseconds(s.Life)}}
+	if s.List != "" && c.isAtomic() {
+		ending.keys, ending.args = append(ending.keys, s.List), append(ending.args, s.Member)
+	}
+	reply, err := c.run(ctx, ending)
+	if err != nil {
+		return nil, err
+	}
+	text, _ := reply.(string)
+	found := unpack([]byte(text))
+	if s.List == "" || c.isAtomic() || found != nil && found.Final {
+		return found, nil
+	}
+	_, err = c.run(ctx, enlist(s.List, s.Member, s.Life, true))
+	return found, err
+}
+
+const (
+	listAtOnce = 128  // values that a script reads: it keeps all others waiting
+	readAtOnce = 1000 // values that one round trip reads
+)
+
+// Listed is a member of a list, and what its value begins with: nil if there is none.
+type Listed struct {
+	Member string
+	Head   *Value
+}
+
+// List returns the members of a list and the first size bytes of their values, whose keys are prefix and member. The
+// cache has no part in it.
+func (c *Client) List(ctx context.Context, list, prefix string, size int) ([]Listed, error) {
+	members, heads, err := c.listMembers(ctx, list, prefix, size)
+	if err != nil {
+		return nil, err
+	}
+	keys := make([]string, 0, len(members))
+	for _, member := range members[len(heads):] {
+		keys = append(keys, prefix+member)
+	}
+	rest, err := c.read(ctx, keys, size)
+	if err != nil {
+		return nil, err
+	}
+	listed := make([]Listed, len(members))
+	for i, head := range append(heads, rest...) {
+		listed[i] = Listed{members[i], head}
+	}
+	return listed, nil
+}
+
+// listMembers returns a list's members, and what the values of the first of them begin with.
+func (c *Client) listMembers(ctx context.Context, list, prefix string, size int) ([]string, []*Value, error) {
+	if !c.isAtomic() {
+		cmd := redis.NewStringSliceCmd(ctx, "zrange", list, 0, -1)
+		err := c.process(ctx, cmd)
+		if err != nil {
+			return nil, nil, c.explain(err)
+		}
+		return cmd.Val(), nil, nil
+	}
+	reply, err := c.runUnawaited(ctx, call{listScript, []string{list}, []any{prefix, size - 1, listAtOnce}})
+	if err != nil {
+		return nil, nil, err
+	}
+	parts, _ := reply.([]any)
+	if len(parts) != 2 {
+		return nil, nil, fmt.Errorf("session: Redis answered %T for a list", reply)
+	}
+	members, heads := texts(parts[0]), texts(parts[1])
+	values := make([]*Value, len(heads))
+	for i, head := range heads {
+		values[i] = unpack([]byte(head))
+	}
+	return members, values, nil
+}
+
+func texts(reply any) []string {
+	elements, _ := reply.([]any)
+	all := make([]string, len(elements))
+	for i, element := range elements {
+		all[i], _ = element.(string)
+	}
+	return all
+}
+
+// GetAll returns the values of keys, nil for those that are missing or hold something else. The cache has no part in it.
+func (c *Client) GetAll(ctx context.Context, keys []string) ([]*Value, error) {
+	return c.read(ctx, keys, 0)
+}
+
+// read returns the first size bytes of values, or the whole values if size is zero.
+func (c *Client) read(ctx context.Context, keys []string, size int) ([]*Value, error) {
+	values := make([]*Value, 0, len(keys))
+	for some := range slices.Chunk(keys, readAtOnce) {
+		replies, _ := c.redis.Pipelined(ctx, func(p redis.Pipeliner) error { // each reply has its own error
+			for _, key := range some {
+				p.GetRange(ctx, key, 0, int64(size)-1)
+			}
+			return nil
+		})
+		for _, reply := range replies {
+			err := reply.Err()
+			if err != nil && !redis.HasErrorPrefix(err, "WRONGTYPE") {
+				return nil, c.explain(err)
+			}
+			raw, _ := reply.(*redis.StringCmd).Bytes()
+			values = append(values, unpack(raw))
+		}
+	}
+	return values, nil
+}
+
+// process runs a command that touches one key, together with others where that can be.
+func (c *Client) process(ctx context.Context, cmd redis.Cmder) error {
+	if c.batches != nil {
+		return c.batches.process(ctx, cmd)
+	}
+	return c.redis.Process(ctx, cmd)
+}
+
+// run runs a script, and waits for the replicas if it is to.
+func (c *Client) run(ctx context.Context, one call) (any, error) {
+	if c.replicas == 0 {
+		return c.runUnawaited(ctx, one)
+	}
+	replies, err := c.runAll(ctx, []call{one})
+	if err != nil {
+		return nil, err
+	}
+	return replies[0], nil
+}
+
+func (c *Client) runUnawaited(ctx context.Context, one call) (any, error) {
+	at := c.node(ctx, one.keys[0])
+	cmd := one.command(ctx, at.knows(one.script))
+	err := c.process(ctx, cmd)
+	if redis.HasErrorPrefix(err, "NOSCRIPT") { // the server was started again
+		cmd = one.command(ctx, false)
+		err = c.process(ctx, cmd)
+	}
+	if err != nil && !errors.Is(err, redis.Nil) {
+		return nil, c.explain(err)
+	}
+	at.learn(one.script)
+	return cmd.Val(), nil
+}
+
+// runAll runs several scripts, in one round trip where no replicas are to be waited for.
+func (c *Client) runAll(ctx context.Context, calls []call) ([]any, error) {
+	if c.replicas == 0 {
+		if len(calls) == 1 {
+			reply, err := c.runUnawaited(ctx, calls[0])
+			return []any{reply}, err
+		}
+		return c.runTogether(ctx, c.redis, calls, 0)
+	}
+	return c.runAwaited(ctx, calls)
+}
+
+// pipeliner is a client of one server or of a cluster.
+type pipeliner interface {
+	Pipelined(ctx context.Context, fill func(redis.Pipeliner) error) ([]redis.Cmder, error)
+}
+
+// runTogether runs scripts in one round trip, and in a second one those that a server did not know. It waits for the
+// replicas of the server, if patience is not zero.
+func (c *Client) runTogether(ctx context.Context, client pipeliner, calls []call, patience time.Duration) ([]any, error) {
+	replies := make([]any, len(calls))
+	places := make([]int, len(calls))
+	for i := range places {
+		places[i] = i
+	}
+	for known := true; len(places) > 0; known = false {
+		var wait *redis.Cmd
+		commands, _ := client.Pipelined(ctx, func(p redis.Pipeliner) error { // each reply has its own error
+			for _, i := range places {
+				at := c.node(ctx, calls[i].keys[0])
+				_ = p.Process(ctx, calls[i].command(ctx, known && at.knows(calls[i].script)))
+			}
+			if patience > 0 {
+				wait = p.Do(ctx, "wait", c.replicas, patience.Milliseconds())
+			}
+			return nil
+		})
+		var unknown []int
+		for at, i := range places {
+			reply, err := commands[at].(*redis.Cmd).Result()
+			switch {
+			case known && redis.HasErrorPrefix(err, "NOSCRIPT"):
+				unknown = append(unknown, i)
+				continue
+			case err != nil && !errors.Is(err, redis.Nil):
+				return nil, c.explain(err)
+			}
+			c.node(ctx, calls[i].keys[0]).learn(calls[i].script)
+			replies[i] = reply
+		}
+		if places = unknown; wait != nil && len(unknown) == 0 {
+			if err := c.checkReplicas(wait); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return replies, nil
+}
+
+// runAwaited runs scripts, server by server, and waits for the replicas of each. WAIT counts what its own connection
+// wrote: so it goes in one pipeline with the scripts, which write even where they find their work done.
+func (c *Client) runAwaited(ctx context.Context, calls []call) ([]any, error) {
+	masters := make(map[*redis.Client][]int) // the places of their calls
+	for i, one := range calls {
+		master, err := c.master(ctx, one.keys[0])
+		if err != nil {
+			return nil, c.explain(err)
+		}
+		masters[master] = append(masters[master], i)
+	}
+	replies := make([]any, len(calls))
+	for master, places := range masters {
+		var part []call
+		for _, at := range places {
+			part = append(part, calls[at])
+		}
+		answers, err := c.runTogether(ctx, master, part, patienceOf(ctx, master))
+		if err != nil {
+			return nil, err
+		}
+		for i, at := range places {
+			replies[at] = answers[i]
+		}
+	}
+	return replies, nil
+}
+
+// master returns the client of the server that has key.
+func (c *Client) master(ctx context.Context, key string) (*redis.Client, error) {
+	if cluster, ok := c.redis.(*redis.ClusterClient); ok {
+		return cluster.MasterForKey(ctx, key)
+	}
+	return c.redis.(*redis.Client), nil // New lets no others wait
+}
+
+// patienceOf returns how long replicas may take, so that the answer is there before the context or the client gives up.
+func patienceOf(ctx context.Context, master *redis.Client) time.Duration {
+	left := time.Second
+	if deadline, ok := ctx.Deadline(); ok {
+		left = time.Until(deadline)
+	}
+	if timeout := master.Options().ReadTimeout; timeout > 0 {
+		left = min(left, timeout)
+	}
+	return max(left*3/4, time.Millisecond) // zero is for ever
+}
+
+func (c *Client) checkReplicas(wait *redis.Cmd) error {
+	n, err := wait.Int64()
+	switch {
+	case err != nil:
+		return c.explain(err)
+	case n < int64(c.replicas):
+		return fmt.Errorf("session: the change has not reached RedisOptions.WaitReplicas replicas: %d of %d", n, c.replicas)
+	}
+	return nil
+}
+
+// explain adds to err what can be done about it. The client of a cluster looks for changes once a minute only, unless it
+// is told that a node does not answer: a replica may have taken over.
+func (c *Client) explain(err error) error {
+	var network net.Error // deadlines included
+	if cluster, ok := c.redis.(*redis.ClusterClient); ok && errors.As(err, &network) {
+		cluster.ReloadState(context.Background()) // in the background, and not more often than it takes
+	}
+	switch {
+	case redis.HasErrorPrefix(err, "WRONGTYPE"):
+		return fmt.Errorf("%w: %w", ErrForeign, err)
+	case c.isAtomic() && isOfCluster(err):
+		return fmt.Errorf("%w: %w", errClusterNode, err)
+	case isForbidden(err):
+		return fmt.Errorf("session: the Redis user lacks a right that RedisStore lists: %w", err)
+	}
+	return err
+}

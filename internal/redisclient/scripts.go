@@ -1,0 +1,205 @@
+package redisclient
+
+import (
+	"context"
+	"crypto/sha1" //nolint:gosec // it is how Redis names scripts
+	"encoding/hex"
+	"strings"
+	"sync/atomic"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// A stored value is a byte that says how long its revision is, the revision, a byte that says whether it is final, and the
+// data. So a script compares a prefix, and reads nothing else.
+//
+// Scripts write values and lists with the same time to live, counted by the server's clock, so that no process's clock
+// decides over what another one wrote. Of a list they drop members whose time was over a minute ago. A list lives as long
+// as its longest member. The right to give it a time to live is used before the first member is added: where it is
+// missing, no list is left behind that stays for ever.
+
+// addMember puts a member into a list: it needs the variables list, member, life and now. It begins with a write that
+// Redis refuses for want of memory, since a script that has written is refused nothing any more; and a new list has its time
+// to live as soon as it is there, since the right to set it may be missing.
+const addMember = `
+redis.call('ZADD', list, 'XX', now + life, member)
+local left = redis.call('PTTL', list)
+if left < life then redis.call('PEXPIRE', list, life) end
+redis.call('ZADD', list, now + life, member)
+if left == -2 then redis.call('PEXPIRE', list, life) end
+redis.call('ZREMRANGEBYSCORE', list, '-inf', now - 60000)
+`
+
+const readClock = `
+local clock = redis.call('TIME')
+local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
+`
+
+var (
+	// swapScript replaces one value. It returns 1, or what is stored instead. Of what was not expected it reads the whole:
+	// GETRANGE to -1 does so where nothing may be stored.
+	swapScript = newScript(0, `
+local key, old, new = KEYS[1], ARGV[1], ARGV[2]
+if redis.call('GETRANGE', key, 0, #old - 1) ~= old then
+  local stored = redis.call('GET', key)
+  local size = string.byte(new) + 1
+  if not stored or string.sub(stored, 1, size) ~= string.sub(new, 1, size) then
+    if stored and ARGV[4] then redis.call('SET', key, stored, 'KEEPTTL') end
+    return stored
+  end
+end
+redis.call('SET', key, new, 'PX', ARGV[3])
+return 1`)
+
+	// swapAllScript replaces several values, all or none, and puts members into lists. It returns 1, or the place of the
+	// swap that met something else, and that. The lists come first: what fails there must leave the values as they are.
+	swapAllScript = newScript(1, `
+local count = tonumber(ARGV[1])
+for i = 1, count do
+  local key, old, new = KEYS[i], ARGV[5 * i - 2], ARGV[5 * i - 1]
+  if redis.call('GETRANGE', key, 0, #old - 1) ~= old then
+    local stored = redis.call('GET', key)
+    local size = string.byte(new) + 1
+    if not stored or string.sub(stored, 1, size) ~= string.sub(new, 1, size) then
+      if stored and ARGV[2] ~= '' then redis.call('SET', key, stored, 'KEEPTTL') end
+      return {i, stored}
+    end
+  end
+end
+`+readClock+`
+local lists = count
+for i = 1, count do
+  local life, member = tonumber(ARGV[5 * i]), ARGV[5 * i + 2]
+  if ARGV[5 * i + 1] ~= '' then
+    lists = lists + 1
+    local list = KEYS[lists]
+    `+addMember+`
+  end
+end
+for i = 1, count do redis.call('SET', KEYS[i], ARGV[5 * i - 1], 'PX', ARGV[5 * i]) end
+return 1`)
+
+	// endScript puts a final value in the place of any that is not final, and returns what it found. What is final it
+	// writes again as it is, so that waiting for replicas means something. What is wrong with a list keeps nothing open.
+	endScript = newScript(2, `
+local stored = redis.call('GET', KEYS[1])
+if stored then
+  local size = string.byte(stored) or 0
+  if string.sub(stored, size + 2, size + 2) == 'T' then
+    redis.call('SET', KEYS[1], stored, 'KEEPTTL')
+    return stored
+  end
+end
+if KEYS[2] then
+  local list, member, life = KEYS[2], ARGV[3], tonumber(ARGV[2])
+  `+readClock+strings.ReplaceAll(addMember, "redis.call", "redis.pcall")+`
+end
+redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+return stored`)
+
+	// enlistScript puts a member into a list, where scripts may not touch several keys. It never takes a member's time
+	// back unless it is told that the time is final: another process may just have lengthened it.
+	enlistScript = newScript(3, `
+local list, member, life = KEYS[1], ARGV[1], tonumber(ARGV[2])
+`+readClock+`
+local known = redis.call('ZSCORE', list, member)
+if ARGV[3] == '' and known and tonumber(known) > now + life then life = tonumber(known) - now end
+`+addMember+`
+return 1`)
+
+	// listScript returns a list's members, and the first bytes of the values of the first of them.
+	listScript = newScript(4, `
+local members = redis.call('ZRANGE', KEYS[1], 0, -1)
+local heads = {}
+for i = 1, math.min(#members, tonumber(ARGV[3])) do
+  local head = redis.pcall('GETRANGE', ARGV[1] .. members[i], 0, ARGV[2])
+  if type(head) == 'table' then head = '' end
+  heads[i] = head
+end
+return {members, heads}`)
+
+	scripts = []*script{swapScript, swapAllScript, endScript, enlistScript, listScript}
+)
+
+type script struct {
+	place     int // among scripts
+	text, sha string
+}
+
+func newScript(place int, text string) *script {
+	sum := sha1.Sum([]byte(text)) //nolint:gosec // as above
+	return &script{place, text, hex.EncodeToString(sum[:])}
+}
+
+// call is one run of a script.
+type call struct {
+	script *script
+	keys   []string
+	args   []any
+}
+
+// command returns the call as a command: by the script's hash where the server knows it, and with the whole script
+// otherwise.
+func (c call) command(ctx context.Context, known bool) *redis.Cmd {
+	all := make([]any, 0, 3+len(c.keys)+len(c.args))
+	if known {
+		all = append(all, "evalsha", c.script.sha, len(c.keys))
+	} else {
+		all = append(all, "eval", c.script.text, len(c.keys))
+	}
+	for _, key := range c.keys {
+		all = append(all, key)
+	}
+	return redis.NewCmd(ctx, append(all, c.args...)...)
+}
+
+// node is a server, and which scripts it knows.
+type node struct{ known [5]atomic.Bool }
+
+func (n *node) knows(s *script) bool { return n.known[s.place].Load() }
+func (n *node) learn(s *script)      { n.known[s.place].Store(true) }
+
+// node returns the server that has the key.
+func (c *Client) node(ctx context.Context, key string) *node {
+	cluster, ok := c.redis.(*redis.ClusterClient)
+	if !ok {
+		return &c.single
+	}
+	master, err := cluster.MasterForKey(ctx, key)
+	if err != nil {
+		return new(node) // the call will say so itself
+	}
+	return c.nodeAt(master.Options().Addr)
+}
+
+func (c *Client) nodeAt(addr string) *node {
+	known, _ := c.nodes.LoadOrStore(addr, new(node))
+	return known.(*node)
+}
+
+// loadScripts makes the scripts known to every server, so that their first use takes no round trip more.
+func (c *Client) loadScripts(ctx context.Context) error {
+	cluster, ok := c.redis.(*redis.ClusterClient)
+	if !ok {
+		return loadScriptsAt(ctx, c.redis, &c.single)
+	}
+	return cluster.ForEachMaster(ctx, func(ctx context.Context, master *redis.Client) error {
+		return loadScriptsAt(ctx, master, c.nodeAt(master.Options().Addr))
+	})
+}
+
+func loadScriptsAt(ctx context.Context, client redis.UniversalClient, at *node) error {
+	_, err := client.Pipelined(ctx, func(p redis.Pipeliner) error {
+		for _, s := range scripts {
+			p.ScriptLoad(ctx, s.text)
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	for _, s := range scripts {
+		at.learn(s)
+	}
+	return nil
+}

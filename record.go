@@ -1,0 +1,208 @@
+package session
+
+import (
+	"cmp"
+	"crypto/rand"
+	"encoding/base64"
+	"slices"
+	"time"
+)
+
+// A Record is a session as it is stored, or the tombstone of one. It marshals to JSON and to a compact binary form
+// (docs/record-format.md), and back without loss; a store may keep either. Times have the precision of a microsecond.
+type Record struct {
+	ID       string `json:"id"`       // as in Token.ID
+	Revision string `json:"revision"` // a new random one with each write
+
+	Realm string `json:"realm,omitempty"` // Config.Realm
+	User  string `json:"user,omitempty"`  // empty until Login; never changes under one ID
+	Note  string `json:"note,omitempty"`  // by Session.SetNote
+
+	CreatedAt       time.Time `json:"createdAt"`                // start of the session, from which its lifetime is counted
+	AuthenticatedAt time.Time `json:"authenticatedAt,omitzero"` // the last Login; zero if there was none
+	IssuedAt        time.Time `json:"issuedAt"`                 // what a revocation of all of a user's sessions goes by; Regenerate keeps it. Of a tombstone: when it was put
+	RegeneratedAt   time.Time `json:"regeneratedAt,omitzero"`   // when this ID took the place of another; zero if it is the session's first
+	LastUsedAt      time.Time `json:"lastUsedAt"`               // last use, to the precision of a touch
+	Deadline        time.Time `json:"deadline"`                 // absolute end, of a tombstone too; never extended by use
+
+	IdleTimeout time.Duration `json:"idleTimeout,omitempty"` // how long the session may be unused; zero for any time
+	Persistent  bool          `json:"persistent,omitempty"`  // the cookie survives closing the browser
+
+	Values  Values        `json:"values,omitzero"`
+	Flashes []StoredFlash `json:"flashes,omitempty"` // in their order
+
+	Ended     bool   `json:"ended,omitempty"`     // a tombstone: realm and user stay
+	Revoked   bool   `json:"revoked,omitempty"`   // ended from outside: the browser was given nothing in its place
+	Successor string `json:"successor,omitempty"` // the ID that a regenerated session goes on under
+
+	// Latest are the latest revisions, of the last 30 s and at most 32, the record's own last: they tell whether a write
+	// whose answer was lost was made.
+	Latest []PastRevision `json:"latest,omitempty"`
+
+	// Version is the store's own, for instance a database's row version: set by its Load, found in Swap's Old, and not
+	// marshalled.
+	Version any `json:"-"`
+
+	// Stale is set by a store's Load to ask for the record to be written again, for instance because it was sealed with
+	// an old secret. It is not marshalled.
+	Stale bool `json:"-"`
+}
+
+// StoredFlash is a flash message as it is stored. Its ID, unique in the session, tells which were taken.
+type StoredFlash struct {
+	ID       string `json:"id"`
+	Category string `json:"category,omitempty"`
+	Message  string `json:"message"`
+}
+
+// PastRevision is a revision that a record had, and since when.
+type PastRevision struct {
+	Revision string    `json:"revision"`
+	At       time.Time `json:"at"`
+}
+
+const (
+	tombstoneLife = time.Minute      // how long an ended session is told from one that never was
+	clockSkew     = 5 * time.Second  // by how much the clocks of two servers may differ
+	believedAhead = 2 * clockSkew    // up to how far ahead a time is believed
+	doubtWindow   = 30 * time.Second // how long a record remembers its revisions
+	maxLatest     = 32               // and how many
+)
+
+// ExpiresAt returns the end of the session if it is not used again: the idle limit or the absolute one, whichever comes
+// first.
+func (r *Record) ExpiresAt() time.Time {
+	if idle := r.LastUsedAt.Add(r.IdleTimeout); r.IdleTimeout > 0 && idle.Before(r.Deadline) {
+		return idle
+	}
+	return r.Deadline
+}
+
+// KeepUntil returns when a store may forget the record: a minute after the end of a session, so that "expired" can be told
+// from "never there"; for a tombstone its Deadline.
+func (r *Record) KeepUntil() time.Time {
+	if r.Ended {
+		return r.Deadline
+	}
+	return r.ExpiresAt().Add(tombstoneLife)
+}
+
+// condition is what a record means for a request that meets it.
+type condition uint8
+
+const (
+	absent   condition = iota // as good as not there
+	live                      // a session that may be used
+	late                      // ended, and the browser was given another cookie or none: this request must not give it one
+	revoked                   // ended from outside: the browser may begin another session
+	idle                      // past its idle limit
+	absolute                  // past its absolute limit
+)
+
+// condition returns what r, which may be nil, means at the time given.
+func (r *Record) condition(now time.Time) condition {
+	switch {
+	case r == nil, r.Ended && !now.Before(r.Deadline):
+		return absent
+	case r.Ended && r.Revoked && r.Successor == "":
+		return revoked
+	case r.Ended:
+		return late
+	case !now.Before(r.Deadline), r.CreatedAt.After(now.Add(believedAhead)):
+		return absolute
+	case r.IdleTimeout > 0 && !now.Before(lastUse(r, now).Add(r.IdleTimeout)):
+		return idle
+	}
+	return live
+}
+
+// endsAt is ExpiresAt with the last use as it is believed.
+func (r *Record) endsAt(now time.Time) time.Time {
+	believed := *r
+	believed.LastUsedAt = lastUse(r, now)
+	return believed.ExpiresAt()
+}
+
+// lastUse returns the time of the last use. One that is too far ahead to be believed counts as the session's start.
+func lastUse(r *Record, now time.Time) time.Time {
+	if r.LastUsedAt.After(now.Add(believedAhead)) {
+		return r.CreatedAt
+	}
+	return r.LastUsedAt
+}
+
+// touchFraction is how many touches make an idle timeout: a session that is used all the time is written so often.
+const touchFraction = 20
+
+// minTouch is the least time between two touches, for very short idle timeouts.
+const minTouch = time.Millisecond
+
+// touchAt returns when the use of r is to be noted, zero for never. A record that its store wants written again is due at
+// once.
+func (r *Record) touchAt(now time.Time) time.Time {
+	switch {
+	case r.Stale:
+		return r.CreatedAt
+	case r.IdleTimeout <= 0:
+		return time.Time{}
+	}
+	return lastUse(r, now).Add(max(r.IdleTimeout/touchFraction, minTouch))
+}
+
+// useDue reports whether the last use is so long ago that another one is to be noted.
+func useDue(r *Record, now time.Time) bool {
+	at := r.touchAt(now)
+	return !at.IsZero() && !now.Before(at)
+}
+
+// noteUse moves the last use to now; it does not move it back, unless it is so far ahead that it is not believed.
+func noteUse(r *Record, now time.Time) {
+	if now.After(lastUse(r, now)) {
+		r.LastUsedAt = now
+	}
+}
+
+// touched returns r with its use noted.
+func touched(r *Record, now time.Time) *Record {
+	next := *r
+	next.Revision, next.Version, next.Stale = "", nil, false
+	noteUse(&next, now)
+	return &next
+}
+
+// stamp gives r, which is to take old's place, a revision of its own if it has none, and the latest ones.
+func stamp(r, old *Record, now time.Time) {
+	r.Revision = cmp.Or(r.Revision, newRevision())
+	r.Latest = nil
+	if old != nil && old.ID == r.ID {
+		r.Latest = old.Latest[max(len(old.Latest)-maxLatest+1, 0):]
+		for len(r.Latest) > 0 && now.Sub(r.Latest[0].At) >= doubtWindow { // from the front only: clocks differ
+			r.Latest = r.Latest[1:]
+		}
+	}
+	r.Latest = append(slices.Clip(r.Latest), PastRevision{r.Revision, now})
+}
+
+// knows reports whether revision is among r's latest ones.
+func (r *Record) knows(revision string) bool {
+	return r.Revision == revision || slices.ContainsFunc(r.Latest, func(p PastRevision) bool { return p.Revision == revision })
+}
+
+// newTombstone returns what takes r's place when it ends. R may be known by its ID, realm and user only.
+func newTombstone(r *Record, now time.Time) *Record {
+	t := &Record{
+		ID: r.ID, Realm: r.Realm, User: r.User, Ended: true, IssuedAt: now, Deadline: now.Add(tombstoneLife),
+	}
+	t.Revision = newRevision()
+	return t
+}
+
+const revisionSize = 9 // bytes of randomness, which tell a write from all others of its session
+
+func newRevision() string { return randomText(revisionSize) }
+
+func randomText(bytes int) string {
+	raw := make([]byte, bytes)
+	_, _ = rand.Read(raw) // never fails
+	return base64.RawURLEncoding.EncodeToString(raw)
+}

@@ -1,0 +1,523 @@
+package session
+
+import (
+	"bytes"
+	"cmp"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math/bits"
+	"time"
+	"unicode/utf8"
+)
+
+// The binary form of a record, which docs/record-format.md describes byte by byte. What a list of a user's sessions shows
+// stands first, so that a store can read only that, and the values stand last.
+
+const (
+	formatVersion = 1       // the newest that is read, and the one that is written
+	maxHeadText   = 4 << 10 // bytes of a text in the head; the Manager's own limits are below that
+)
+
+// The flags. Each of the times has one that says that it is not zero, in the order of Record.times.
+const (
+	flagPersistent uint16 = 1 << iota
+	flagEnded
+	flagRevoked
+	flagFirstTime
+
+	flagsKnown = flagFirstTime<<timesOfRecord - 1
+)
+
+const (
+	timesOfRecord = 6
+	minMicro      = -62135596800000000 // the zero time.Time, in microseconds since 1970
+	maxMicro      = 253402300799999999 // the end of the year 9999, which is as far as JSON goes
+)
+
+// times returns the record's times in the order in which they are written.
+func (r *Record) times() [timesOfRecord]*time.Time {
+	return [...]*time.Time{&r.CreatedAt, &r.IssuedAt, &r.LastUsedAt, &r.Deadline, &r.AuthenticatedAt, &r.RegeneratedAt}
+}
+
+// headTexts returns the texts that stand behind the flags, in the order in which they are written.
+func (r *Record) headTexts() [5]*string {
+	return [...]*string{&r.ID, &r.Realm, &r.User, &r.Note, &r.Successor}
+}
+
+func (r *Record) flags() (flags uint16) {
+	set := func(flag uint16, on bool) {
+		if on {
+			flags |= flag
+		}
+	}
+	set(flagPersistent, r.Persistent)
+	set(flagEnded, r.Ended)
+	set(flagRevoked, r.Revoked)
+	for i, t := range r.times() {
+		set(flagFirstTime<<i, t.UnixMicro() != minMicro)
+	}
+	return flags
+}
+
+// idleMicros rounds up: what is rounded to zero would mean "for any time".
+func (r *Record) idleMicros() uint64 {
+	return uint64((r.IdleTimeout + time.Microsecond - 1) / time.Microsecond)
+}
+
+// latestText returns what stands for one of the latest revisions: nothing for the record's own, which stands in front.
+func (r *Record) latestText(past PastRevision) string {
+	if past.Revision == r.Revision {
+		return ""
+	}
+	return past.Revision
+}
+
+// timeOrigin is the time from which a record's times are counted: 1970 for the first one, and the first for all others.
+type timeOrigin struct {
+	micro int64
+	known bool
+}
+
+// offset returns t as it is written.
+func (o *timeOrigin) offset(t time.Time) int64 {
+	micro := t.UnixMicro()
+	offset := micro - o.micro
+	o.note(micro)
+	return offset
+}
+
+func (o *timeOrigin) note(micro int64) {
+	if !o.known {
+		o.micro, o.known = micro, true
+	}
+}
+
+// MarshalBinary returns the record in its compact form (docs/record-format.md), in which times have the precision of a
+// microsecond. Version and Stale are left out. A record that could not be read again is an error.
+func (r *Record) MarshalBinary() ([]byte, error) {
+	if err := r.checkFormat(); err != nil {
+		return nil, err
+	}
+	return appendRecord(make([]byte, 0, r.size()), r), nil
+}
+
+// appendRecord appends the binary form of a record that checkFormat accepts.
+func appendRecord(b []byte, r *Record) []byte {
+	b = append(b, formatVersion)
+	b = appendText(b, r.Revision)
+	b = binary.LittleEndian.AppendUint16(b, r.flags())
+	b = binary.AppendUvarint(b, uint64(len(r.Values.packed)))
+	for _, text := range r.headTexts() {
+		b = appendText(b, *text)
+	}
+	var from timeOrigin
+	for _, t := range r.times() {
+		if t.UnixMicro() != minMicro {
+			b = binary.AppendVarint(b, from.offset(*t))
+		}
+	}
+	b = binary.AppendUvarint(b, r.idleMicros())
+
+	b = binary.AppendUvarint(b, uint64(len(r.Latest)))
+	for _, past := range r.Latest {
+		b = appendText(b, r.latestText(past))
+		b = binary.AppendVarint(b, from.offset(past.At))
+	}
+	b = binary.AppendUvarint(b, uint64(len(r.Flashes)))
+	for _, flash := range r.Flashes {
+		b = appendText(b, flash.ID)
+		b = appendText(b, flash.Category)
+		b = appendText(b, flash.Message)
+	}
+	return append(b, r.Values.packed...)
+}
+
+// size returns the length of what appendRecord appends, without making it.
+func (r *Record) size() int {
+	n := 1 + textSize(len(r.Revision)) + 2 + uvarintSize(uint64(len(r.Values.packed)))
+	for _, text := range r.headTexts() {
+		n += textSize(len(*text))
+	}
+	var from timeOrigin
+	for _, t := range r.times() {
+		if t.UnixMicro() != minMicro {
+			n += varintSize(from.offset(*t))
+		}
+	}
+	n += uvarintSize(r.idleMicros()) + uvarintSize(uint64(len(r.Latest))) + uvarintSize(uint64(len(r.Flashes)))
+	for _, past := range r.Latest {
+		n += textSize(len(r.latestText(past))) + varintSize(from.offset(past.At))
+	}
+	for _, flash := range r.Flashes {
+		n += textSize(len(flash.ID)) + textSize(len(flash.Category)) + textSize(len(flash.Message))
+	}
+	return n + len(r.Values.packed)
+}
+
+func appendText[T ~string | ~[]byte](b []byte, text T) []byte {
+	b = binary.AppendUvarint(b, uint64(len(text)))
+	return append(b, text...)
+}
+
+func textSize(length int) int { return uvarintSize(uint64(length)) + length }
+
+func uvarintSize(n uint64) int { return (bits.Len64(n|1) + 6) / 7 }
+
+func varintSize(n int64) int { return uvarintSize(uint64(n)<<1 ^ uint64(n>>63)) }
+
+// checkFormat returns an error that names the field if the record could not be read again once it was written.
+func (r *Record) checkFormat() error {
+	fault := cmp.Or(r.headFault(), r.timeFault(), r.latestFault(), r.flashFault(), r.Values.fault())
+	if fault == "" {
+		return nil
+	}
+	return errors.New("session: the record can't be marshalled: " + fault)
+}
+
+func (r *Record) headFault() string {
+	names := [...]string{"ID", "Realm", "User", "Note", "Successor"}
+	for i, text := range r.headTexts() {
+		if fault := headTextFault(names[i], *text); fault != "" {
+			return fault
+		}
+	}
+	if r.ID == "" {
+		return "its ID is empty"
+	}
+	return headTextFault("Revision", r.Revision)
+}
+
+func headTextFault(name, text string) string {
+	if len(text) > maxHeadText {
+		return fmt.Sprintf("its %s is longer than %d bytes", name, maxHeadText)
+	}
+	return textFault(name, text)
+}
+
+func textFault(name, text string) string {
+	if !utf8.ValidString(text) {
+		return "its " + name + " is not valid UTF-8"
+	}
+	return ""
+}
+
+func (r *Record) timeFault() string {
+	names := [...]string{"CreatedAt", "IssuedAt", "LastUsedAt", "Deadline", "AuthenticatedAt", "RegeneratedAt"}
+	for i, t := range r.times() {
+		if !inRange(*t) {
+			return "its " + names[i] + " is not within the years 1 to 9999"
+		}
+	}
+	if r.IdleTimeout < 0 || r.IdleTimeout > maxLifetime {
+		return "its IdleTimeout is negative, or over 400 days"
+	}
+	return ""
+}
+
+func inRange(t time.Time) bool {
+	return !t.Before(time.Time{}) && !t.After(time.UnixMicro(maxMicro).Add(time.Microsecond-1))
+}
+
+func (r *Record) latestFault() string {
+	for _, past := range r.Latest {
+		if past.Revision == "" && r.Revision != "" {
+			return "one of its Latest revisions is empty"
+		}
+		if fault := headTextFault("Latest", past.Revision); fault != "" {
+			return fault
+		}
+		if !inRange(past.At) {
+			return "the time of one of its Latest revisions is not within the years 1 to 9999"
+		}
+	}
+	return ""
+}
+
+func (r *Record) flashFault() string {
+	for _, flash := range r.Flashes {
+		if flash.ID == "" {
+			return "the ID of one of its Flashes is empty"
+		}
+		for _, text := range [...]string{flash.ID, flash.Category, flash.Message} {
+			if fault := textFault("Flashes' text", text); fault != "" {
+				return fault
+			}
+		}
+	}
+	return ""
+}
+
+// UnmarshalBinary reads what MarshalBinary of this release or an older one returned. Times are in UTC. The error of what
+// makes no sense wraps ErrNotFound. That of a newer format does not: a newer release wrote the record, and it is not lost.
+// After an error r is as it was.
+func (r *Record) UnmarshalBinary(b []byte) error {
+	read, err := parseRecord(b)
+	if err != nil {
+		return err
+	}
+	read.Values.packed = bytes.Clone(read.Values.packed)
+	*r = *read
+	return nil
+}
+
+// parseRecord is UnmarshalBinary of bytes that the record may keep.
+func parseRecord(b []byte) (*Record, error) {
+	if err := checkVersion(b); err != nil {
+		return nil, err
+	}
+	p := recordParser{b: b}
+	front := p.front()
+	packed := p.cutValues(front.valuesSize)
+	r := p.head(front)
+	r.Latest = p.latest(r.Revision)
+	r.Flashes = p.flashes()
+	p.check(p.at == len(p.b), "it is longer than its texts")
+	r.Values = p.values(packed)
+	if p.fault != "" {
+		return nil, fmt.Errorf("%w: %s", errUnreadable, p.fault)
+	}
+	return r, nil
+}
+
+// errHeadCut is wrapped by the error of unmarshalHead if there are too few bytes.
+var errHeadCut = fmt.Errorf("%w: %s", errUnreadable, faultCut)
+
+// unmarshalHead reads a record without its latest revisions, flashes and values, of which b need not hold anything. The
+// error wraps errHeadCut if b is too short for the rest: then more of the record may help.
+func unmarshalHead(b []byte) (*Record, error) {
+	if err := checkVersion(b); err != nil {
+		return nil, err
+	}
+	p := recordParser{b: b, text: string(b)}
+	r := p.head(p.front())
+	switch p.fault {
+	case "":
+		return r, nil
+	case faultCut:
+		return nil, errHeadCut
+	}
+	return nil, fmt.Errorf("%w: %s", errUnreadable, p.fault)
+}
+
+// checkVersion looks at the first byte.
+func checkVersion(b []byte) error {
+	switch {
+	case len(b) == 0:
+		return errHeadCut
+	case b[0] == 0:
+		return fmt.Errorf("%w: there is no format 0", errUnreadable)
+	case b[0] > formatVersion:
+		return fmt.Errorf("session: the record has format %d, and this release reads formats up to %d: a newer one wrote it",
+			b[0], formatVersion)
+	}
+	return nil
+}
+
+const (
+	faultCut    = "it is cut short"
+	faultNumber = "a number is too large, or not as short as it can be"
+	faultLength = "a text is too long"
+	faultUTF8   = "a text is not valid UTF-8"
+	faultTime   = "a time is out of range"
+)
+
+// recordParser reads b from the front. It keeps the first fault instead of returning one each time. After it, all it reads
+// is empty.
+type recordParser struct {
+	b     []byte
+	at    int
+	text  string // b as a string, so that texts are parts of it and need no memory of their own
+	from  timeOrigin
+	fault string
+}
+
+// check notes the fault unless ok.
+func (p *recordParser) check(ok bool, fault string) {
+	if !ok && p.fault == "" {
+		p.fault = fault
+	}
+}
+
+// recordFront is what stands before the head's texts.
+type recordFront struct {
+	revision   textSpan
+	flags      uint16
+	valuesSize uint64
+}
+
+func (p *recordParser) front() (f recordFront) {
+	p.at = 1 // behind the version
+	f.revision = p.span(maxHeadText)
+	f.flags = p.twoBytes()
+	f.valuesSize = p.number()
+	p.check(f.flags&^flagsKnown == 0, "it has flags that its format does not")
+	return f
+}
+
+// cutValues takes the values off the end of b, and makes a string of the rest.
+func (p *recordParser) cutValues(size uint64) (packed []byte) {
+	p.check(size <= uint64(len(p.b)-p.at), faultCut)
+	if p.fault != "" {
+		return nil
+	}
+	start := len(p.b) - int(size)
+	packed = p.b[start:]
+	p.b = p.b[:start]
+	p.text = string(p.b)
+	return packed
+}
+
+// head reads what a list needs of a record.
+func (p *recordParser) head(f recordFront) *Record {
+	r := new(Record)
+	r.Revision = p.textAt(f.revision)
+	for _, text := range r.headTexts() {
+		*text = p.textAt(p.span(maxHeadText))
+	}
+	p.check(r.ID != "", "it has no ID")
+	for i, t := range r.times() {
+		if f.flags&(flagFirstTime<<i) != 0 {
+			*t = p.time()
+			p.check(!t.IsZero(), faultTime)
+		}
+	}
+	r.Persistent, r.Ended, r.Revoked = f.flags&flagPersistent != 0, f.flags&flagEnded != 0, f.flags&flagRevoked != 0
+	idle := p.number()
+	p.check(idle <= uint64(maxLifetime.Microseconds()), "its idle timeout is out of range")
+	r.IdleTimeout = time.Duration(idle) * time.Microsecond
+	return r
+}
+
+func (p *recordParser) latest(own string) []PastRevision {
+	const least = 2 // bytes that one takes
+	latest := make([]PastRevision, p.count(least))
+	for i := range latest {
+		revision := p.textAt(p.span(maxHeadText))
+		p.check(revision == "" || revision != own, "its own revision is written out among the latest")
+		if revision == "" {
+			revision = own
+		}
+		latest[i] = PastRevision{Revision: revision, At: p.time()}
+	}
+	return orNil(latest)
+}
+
+func (p *recordParser) flashes() []StoredFlash {
+	const least = 4 // bytes that one takes: three lengths and an ID
+	flashes := make([]StoredFlash, p.count(least))
+	for i := range flashes {
+		most := len(p.b)
+		flashes[i] = StoredFlash{ID: p.textAt(p.span(most)), Category: p.textAt(p.span(most)), Message: p.textAt(p.span(most))}
+		p.check(flashes[i].ID != "", "a flash message has no ID")
+	}
+	return orNil(flashes)
+}
+
+func orNil[T any](list []T) []T {
+	if len(list) == 0 {
+		return nil
+	}
+	return list
+}
+
+// values checks what cutValues cut off, so that it can be read without checks from now on.
+func (p *recordParser) values(packed []byte) Values {
+	if len(packed) == 0 || p.fault != "" {
+		return Values{}
+	}
+	v := Values{packed: packed[:len(packed):len(packed)]}
+	own := recordParser{b: v.packed}
+	var last []byte
+	for own.at < len(own.b) && own.fault == "" {
+		key, raw := own.bytesAt(own.span(len(packed))), own.bytesAt(own.span(len(packed)))
+		own.check(v.n == 0 || bytes.Compare(last, key) < 0, "its keys are not in order, or one is there twice")
+		own.check(len(raw) > 0, "a value is empty")
+		own.check(utf8.Valid(key) && utf8.Valid(raw), faultUTF8)
+		last = key
+		v.n++
+	}
+	p.check(own.fault == "", own.fault)
+	return v
+}
+
+func (p *recordParser) twoBytes() uint16 {
+	if p.fault != "" || len(p.b)-p.at < 2 {
+		p.check(false, faultCut)
+		return 0
+	}
+	p.at += 2
+	return binary.LittleEndian.Uint16(p.b[p.at-2:])
+}
+
+func (p *recordParser) number() uint64 {
+	if p.fault != "" {
+		return 0
+	}
+	if p.at < len(p.b) && p.b[p.at] < 0x80 { // most are so small
+		p.at++
+		return uint64(p.b[p.at-1])
+	}
+	v, n := binary.Uvarint(p.b[p.at:])
+	p.check(n != 0, faultCut)
+	p.check(n == uvarintSize(v), faultNumber)
+	if p.fault != "" {
+		return 0
+	}
+	p.at += n
+	return v
+}
+
+// count reads how many there are of what takes at least so many bytes each.
+func (p *recordParser) count(least int) int {
+	n := p.number()
+	p.check(n <= uint64((len(p.b)-p.at)/least), faultCut)
+	if p.fault != "" {
+		return 0
+	}
+	return int(n)
+}
+
+func (p *recordParser) time() time.Time {
+	zigzag := p.number()
+	offset := int64(zigzag>>1) ^ -int64(zigzag&1)
+	const most = maxMicro - minMicro
+	p.check(-most <= offset && offset <= most, faultTime)
+	if p.fault != "" {
+		return time.Time{}
+	}
+	micro := p.from.micro + offset
+	p.check(minMicro <= micro && micro <= maxMicro, faultTime)
+	if p.fault != "" {
+		return time.Time{}
+	}
+	p.from.note(micro)
+	return time.UnixMicro(micro).UTC()
+}
+
+// textSpan is where a text stands in what is parsed.
+type textSpan struct{ from, to int }
+
+// span reads a text's length and passes over the text.
+func (p *recordParser) span(most int) textSpan {
+	n := p.number()
+	p.check(n <= uint64(most), faultLength)
+	p.check(n <= uint64(len(p.b)-p.at), faultCut)
+	if p.fault != "" {
+		return textSpan{}
+	}
+	s := textSpan{p.at, p.at + int(n)}
+	p.at = s.to
+	return s
+}
+
+func (p *recordParser) textAt(s textSpan) string {
+	if p.fault != "" {
+		return ""
+	}
+	text := p.text[s.from:s.to]
+	p.check(utf8.ValidString(text), faultUTF8)
+	return text
+}
+
+func (p *recordParser) bytesAt(s textSpan) []byte { return p.b[s.from:s.to] }

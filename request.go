@@ -1,0 +1,338 @@
+package session
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"net/http"
+
+	"github.com/doorman-go/session/internal/responsewriter"
+)
+
+// request is one request and its response under one Manager. It loads the session, has it committed before the first byte,
+// and sees to what the client gets. This file is its way from the middleware's call to its end; commit.go has what happens
+// to the store, and cookie.go what is in the header.
+type request struct {
+	manager  *Manager
+	outer    *http.Request // as it came
+	inner    *http.Request // as the handlers see it
+	context  requestContext
+	session  Session
+	w        http.ResponseWriter // below the response
+	response responsewriter.Writer
+	before   http.Header // the header as it was before the handler
+	answered http.Header // and after the answer to a failure: what the handler sets still, trailers included, is undone
+
+	logoutRevision string        // used by the commit under way only
+	committing     chan struct{} // holds a value while a commit is under way; made at the load
+
+	// Guarded by session.mu.
+	stage     stage
+	cookie    string    // the Set-Cookie line that the commits so far have put into the header
+	failure   error     // of the commit before the header
+	untold    []func()  // events and log lines that came up under the lock
+	telling   bool      // they are being told
+	present   bool      // the request has a cookie of the session's name, good or bad
+	destroyed bool      // a Destroy was done
+	returned  bool      // the handler has returned
+	vary      [1]string // room for a header's line
+}
+
+// stage is how far a response has come.
+type stage uint8
+
+const (
+	open     stage = iota // the header has not been sent: a cookie can be
+	hijacked              // the connection is being taken over: no cookie can be sent any more
+	started               // the header has been sent
+	finished              // the handler has returned, and the last commit is done
+)
+
+func newRequest(m *Manager, w http.ResponseWriter, r *http.Request) *request {
+	q := &request{manager: m, outer: r, w: w}
+	q.context = requestContext{r.Context(), q}
+	q.inner = r.WithContext(&q.context)
+	q.session.request, q.session.config = q, &m.config
+	q.response.Init(w, q)
+	if h := w.Header(); len(h) > 0 {
+		q.before = h.Clone()
+	}
+	return q
+}
+
+// serve has next answer the request. A panic goes on, with its own stack.
+func (q *request) serve(next http.Handler) {
+	returned := false
+	defer func() {
+		q.handOut()
+		defer q.abandon() // if finish panics, in the application's code, the request ends all the same
+		if returned {
+			q.finish()
+		}
+	}()
+	next.ServeHTTP(q.response.Wrap(), q.inner)
+	returned = true
+}
+
+// handOut gives those outside what was left in the request inside: a server removes the files of its MultipartForm, and
+// loggers read its Pattern.
+func (q *request) handOut() {
+	q.outer.Form, q.outer.PostForm, q.outer.MultipartForm = q.inner.Form, q.inner.PostForm, q.inner.MultipartForm
+	q.outer.Pattern = q.inner.Pattern
+}
+
+// BeforeHeader implements responsewriter.Hooks: the last commit that can use the header. What came up is told once it is
+// certain whose the response is: if that panics, nothing of the handler's gets through after a commit that failed.
+func (q *request) BeforeHeader() error {
+	q.setStage(hijacked, open) // the connection could not be taken over
+	err := q.commitTo(started)
+	if err == nil {
+		q.tellAll()
+	}
+	return err
+}
+
+var errHijackCookie = errors.New("session: the connection can't be taken over with a session cookie still to be sent; " +
+	"write the header with WriteHeader(101) first, or begin the session in an earlier request")
+
+// BeforeHijack implements responsewriter.Hooks. If the connection can't be taken over, the header can still be sent.
+func (q *request) BeforeHijack(headerSent bool) error {
+	if !headerSent && q.cookieUnsent() {
+		return errHijackCookie
+	}
+	q.setStage(open, hijacked)
+	err := q.commitTo(hijacked)
+	if err != nil {
+		q.setStage(hijacked, open)
+	}
+	q.tellAll()
+	if errors.Is(err, ErrResponseStarted) {
+		return errHijackCookie
+	}
+	return err
+}
+
+// setStage moves the response from one stage to another, if it is at that.
+func (q *request) setStage(from, to stage) {
+	q.session.mu.Lock()
+	defer q.session.mu.Unlock()
+	if q.stage == from {
+		q.stage = to
+	}
+}
+
+// canSendCookie reports whether the header has not been sent.
+func (q *request) canSendCookie() bool {
+	q.session.mu.Lock()
+	defer q.session.mu.Unlock()
+	return q.stage == open
+}
+
+// AnswerFailure implements responsewriter.Hooks: the header is what it was before the handler, and the error handler does
+// the rest.
+func (q *request) AnswerFailure(w http.ResponseWriter, err error) {
+	defer q.tellAll()
+	q.logFailure(err)
+	h := w.Header()
+	putBack(h, q.before)
+	defer func() { q.answered = h.Clone() }()
+	if errors.Is(err, errClientGone) {
+		w.WriteHeader(http.StatusServiceUnavailable) // for whoever cancelled in the client's place
+		return
+	}
+	varyByCookie(h, &q.vary)
+	q.session.mu.Lock()
+	if q.cookie != "" {
+		setCookie(h, q.manager.config.Name, q.cookie) // what Save did before the failure is done, and without its cookie the session would be lost
+	}
+	q.session.mu.Unlock()
+	q.manager.config.ErrorHandler(w, q.inner, err)
+}
+
+// putBack makes a header what it was.
+func putBack(h, before http.Header) {
+	clear(h)
+	maps.Copy(h, before)
+}
+
+// finish is called when the handler has returned: it commits what was changed since the header was sent, what OnEvent
+// changes when told of that, and closes the request. The last commit and the end are one step, so that nothing falls
+// between them. What can't be kept is reported.
+func (q *request) finish() {
+	q.session.mu.Lock()
+	q.returned = true
+	q.session.mu.Unlock()
+	if q.response.Begin() != nil {
+		q.endDestroyed(q.response.Failure())
+		putBack(q.w.Header(), q.answered)
+		_ = q.commitTo(finished) // which the failure keeps from storing anything
+		q.tellAll()
+		return
+	}
+	if err := q.commitTo(finished); err != nil {
+		q.session.mu.Lock()
+		if q.session.state.loadErr == nil { // or else there was nothing to keep
+			q.reportNotKept(err)
+		}
+		q.session.mu.Unlock()
+		q.endDestroyed(err)
+	}
+	q.tellAll()
+}
+
+// abandon is what a panic leaves to do: values are not saved, but a logout is done. It does nothing after finish.
+func (q *request) abandon() {
+	q.session.mu.Lock()
+	done := q.stage == finished
+	q.session.mu.Unlock()
+	if done {
+		return
+	}
+	q.endDestroyed(nil)
+	q.session.mu.Lock()
+	if q.stage != open && q.unsaved() { // before the header, the panic's answer tells
+		q.reportNotKept(ErrResponseStarted)
+	}
+	q.stage = finished
+	q.session.mu.Unlock()
+	q.tellAll()
+}
+
+// isHead reports whether the request is a HEAD.
+func (q *request) isHead() bool { return q.outer.Method == http.MethodHead }
+
+// logFailure logs why a response is not the handler's, where that is the program's fault: a failure of the store has been
+// logged by now, and the end of a session is none.
+func (q *request) logFailure(err error) {
+	var failed *StoreError
+	if errors.As(err, &failed) || errors.Is(err, ErrSessionEnded) || errors.Is(err, errClientGone) {
+		return
+	}
+	q.log(slog.LevelError, "session: the response is an error, since the session can't be saved", err)
+}
+
+// What is told of the session is the application's code, OnEvent and the logger's handler: it is put off as long as a lock
+// of the session is held, or it is loaded or committed.
+
+// reportLate reports a change that came after the end of the request. It is called with the session's lock held, as all up
+// to tellAll.
+func (q *request) reportLate(op string) {
+	q.addEvent(EventLateWrite, ReasonAfterRequest, fmt.Errorf("%s: %w", op, ErrResponseStarted))
+	q.addLine(slog.LevelWarn, "session: a change made after the handler returned is lost", errors.New(op))
+}
+
+// reportNotKept reports changes that were made after the response had started, and can't be kept.
+func (q *request) reportNotKept(err error) {
+	q.addEvent(EventLateWrite, ReasonNotKept, err)
+	q.addLine(slog.LevelError, "session: changes made after the response had started are lost", err)
+}
+
+func (q *request) reportUnreadable(key string, err error) {
+	q.addLine(slog.LevelWarn, "session: a stored value can't be read", err, "key", key)
+}
+
+// addEvent notes what happened to the session as it is.
+func (q *request) addEvent(kind EventKind, reason Reason, err error) {
+	r := &Record{}
+	if st := q.session.state; st != nil && st.base != nil {
+		r = st.base
+	}
+	q.addEventOf(kind, r, reason, err)
+}
+
+// addEventOf notes what happened to the session r.
+func (q *request) addEventOf(kind EventKind, r *Record, reason Reason, err error) {
+	if q.manager.config.OnEvent == nil {
+		return
+	}
+	event := Event{Kind: kind, ID: r.ID, User: r.User, Reason: reason, Err: err, Time: q.manager.config.Clock()}
+	q.untold = append(q.untold, func() { q.manager.config.OnEvent(&q.context, event) })
+}
+
+func (q *request) addLine(level slog.Level, message string, err error, args ...any) {
+	q.untold = append(q.untold, func() {
+		q.manager.log(q.context.Context, level, message, append(args, "error", err)...) // outside, where there is no session
+	})
+}
+
+// tellAll tells what came up, and what comes up by telling, as far as that ends: OnEvent may change the session on each
+// event.
+func (q *request) tellAll() {
+	q.session.mu.Lock()
+	defer q.session.mu.Unlock()
+	if q.telling {
+		return // whoever does tells this too
+	}
+	q.telling = true
+	defer func() { q.telling = false }()
+	for range maxRounds {
+		untold := q.untold
+		q.untold = nil
+		q.tellUnlocked(untold)
+	}
+}
+
+// tellUnlocked lets the session's lock go while the application is told, and takes it again even if that panics.
+func (q *request) tellUnlocked(untold []func()) {
+	q.session.mu.Unlock()
+	defer q.session.mu.Lock()
+	for _, tell := range untold {
+		tell()
+	}
+}
+
+// noteEvent is addEventOf without the lock held.
+func (q *request) noteEvent(kind EventKind, r *Record, reason Reason, err error) {
+	q.session.mu.Lock()
+	defer q.session.mu.Unlock()
+	q.addEventOf(kind, r, reason, err)
+}
+
+// storeError notes and logs the failure of a store, and returns it for the error handler.
+func (q *request) storeError(op Op, r *Record, err error) error {
+	failed := &StoreError{Op: op, Err: err}
+	if r == nil {
+		r = &Record{}
+	}
+	q.noteEvent(EventStoreError, r, Reason(op), failed)
+	q.log(slog.LevelError, "session: the store failed", failed, "session", r.ID)
+	return failed
+}
+
+// log is addLine without the lock held.
+func (q *request) log(level slog.Level, message string, err error, args ...any) {
+	q.session.mu.Lock()
+	defer q.session.mu.Unlock()
+	q.addLine(level, message, err, args...)
+}
+
+// requestContext carries the session in the request's context.
+type requestContext struct {
+	context.Context
+	request *request
+}
+
+type (
+	sessionKey struct{}           // the innermost Manager's session
+	managerKey struct{ *Manager } // this Manager's
+	nameKey    string             // the request of the Manager whose cookie has this name
+)
+
+// Value implements context.Context.
+func (c *requestContext) Value(key any) any {
+	switch key := key.(type) {
+	case sessionKey:
+		return &c.request.session
+	case managerKey:
+		if key.Manager == c.request.manager {
+			return &c.request.session
+		}
+	case nameKey:
+		if string(key) == c.request.manager.config.Name {
+			return c.request
+		}
+	}
+	return c.Context.Value(key)
+}

@@ -1,0 +1,125 @@
+package guarantees_test
+
+import (
+	"context"
+	"fmt"
+	"runtime"
+	"sync"
+	"testing"
+
+	"github.com/doorman-go/session"
+	"github.com/doorman-go/session/sessiontest"
+	"github.com/doorman-go/session/tests/kit"
+	"github.com/stretchr/testify/require"
+)
+
+// While an Update runs again other goroutines of the request may set values.
+func TestGuarantee15_SetWhileUpdatesRunAgain(t *testing.T) {
+	v := kit.New(t, session.Config{}, session.NewMemoryStore()).Browser()
+	keys := []session.Key[int]{"first", "second", "third"}
+	v.Must(func(s *session.Session) { keys[0].Set(s, 0) })
+	v.Must(func(s *session.Session) {
+		again, others := make(chan struct{}), sync.WaitGroup{}
+		others.Go(func() {
+			<-again
+			for n := range 2000 {
+				s.Set(fmt.Sprint("other ", n%100), n)
+			}
+		})
+		calls := 0
+		for _, key := range keys {
+			key.Update(s, func(n int) int {
+				if calls++; calls == len(keys)+1 { // at the commit
+					close(again)
+				}
+				runtime.Gosched()
+				return n + 1
+			})
+		}
+		v.Copy().Must(func(s *session.Session) { keys[0].Set(s, 10) })
+		require.NoError(t, s.Save(t.Context()))
+		others.Wait()
+	})
+	require.Equal(t, 11, kit.Read[int](v, "first"))
+	require.Equal(t, 1, kit.Read[int](v, "third"))
+	require.Equal(t, 1999, kit.Read[int](v, "other 99"))
+}
+
+func TestGuarantee15_ConcurrencyInOneRequest(t *testing.T) {
+	kit.EachStore(t, session.Config{}, func(app *kit.App) {
+		b := app.BrowserWith(app.Login("ada"))
+		b.Receive(app.Do(b.Cookie, func(s *session.Session) {
+			var all sync.WaitGroup
+			for range 50 {
+				for _, use := range uses() {
+					all.Go(func() { use(s) })
+				}
+				all.Go(func() { kit.Counter.Update(s, func(i int) int { return i + 1 }) })
+			}
+			all.Wait()
+		}))
+		require.Equal(app.T, 50, kit.Value[int](app, b.Cookie, "counter"))
+	})
+}
+
+// uses are all methods of a Session that leave the counter alone.
+func uses() []func(*session.Session) {
+	return []func(*session.Session){
+		func(s *session.Session) { s.Get("cart", new(string)) },
+		func(s *session.Session) { s.Set("cart", "coffee") },
+		func(s *session.Session) { s.Has("cart"); s.Keys(); s.Delete("cart") },
+		func(s *session.Session) { s.Flash("info", "now"); s.Flashes() },
+		func(s *session.Session) { _ = s.ID(); s.IsNew(); s.User(); s.SetNote("phone") },
+		func(s *session.Session) { s.CreatedAt(); s.AuthenticatedAt(); s.AuthenticatedWithin(1); s.ExpiresAt() },
+		func(s *session.Session) { s.SetPersistent(true); s.SetLifetime(0, 0) },
+		func(s *session.Session) { _ = s.Err(); _ = s.Save(context.Background()) },
+		func(s *session.Session) { _ = s.Regenerate() },
+	}
+}
+
+// An Update whose value another goroutine has changed while its function ran starts again from the newer one.
+func TestGuarantee15_AnUpdateWhileAnotherRuns(t *testing.T) {
+	v := kit.New(t, session.Config{}, session.NewMemoryStore()).Browser()
+	v.Must(func(s *session.Session) {
+		calls := 0
+		kit.Counter.Update(s, func(n int) int {
+			if calls++; calls == 1 {
+				var other sync.WaitGroup
+				other.Go(func() { kit.CountUp(s) })
+				other.Wait()
+			}
+			return n + 1
+		})
+	})
+	require.Equal(t, 2, kit.Read[int](v, string(kit.Counter)))
+}
+
+// What is set while a commit makes an Update again is seen at once, and committed.
+func TestGuarantee15_SetWhileAnUpdateRunsAgain(t *testing.T) {
+	app := kit.New(t, session.Config{}, session.NewMemoryStore())
+	cookie := app.Login("ada")
+	app.Do(cookie, func(s *session.Session) {
+		s.Set("first", 1)
+		inSwap, goOn := make(chan struct{}), make(chan struct{})
+		app.Store().Intercept(func(_ context.Context, _ sessiontest.Op, call func() error) error {
+			close(inSwap)
+			<-goOn
+			return call()
+		})
+		var saved sync.WaitGroup
+		saved.Go(func() { require.NoError(t, s.Save(t.Context())) })
+		<-inSwap
+		app.Store().Mend()
+		calls := 0
+		kit.Counter.Update(s, func(n int) int {
+			if calls++; calls == 2 { // on what the Save has stored
+				s.Set("other", 1)
+			}
+			return n + 1
+		})
+		close(goOn)
+		saved.Wait()
+		require.True(t, s.Has("other"))
+	})
+	require.Equal(t, []string{"cart", string(kit.Counter), "first", "other"}, app.Look(cookie).Keys)
+}
