@@ -132,8 +132,6 @@ func (q *request) takeOver(call *storeContext, s *step, conflict *ConflictError)
 		return nil, q.swapError(s, err)
 	case s.view.begun && current == nil:
 		return q.replayNewID(s, nil)
-	case s.view.begun && current.condition(m.config.Clock()) == revoked:
-		return q.loginOver(call, s, current)
 	case s.view.begun:
 		return q.loginOver(call, s, current)
 	case current != nil && current.Ended && current.Successor == s.next.ID:
