@@ -74,12 +74,12 @@ func losesNothing(c change) bool {
 // draft is a session with changes made to it: what a request sees, and what its commit stores.
 type draft struct {
 	config *Config
-	record Record                     // as it will be stored, without its values; without an ID if there is no session
-	stored Values                     // the values there were
-	edits  map[string]json.RawMessage // what lies over them; nil for a deleted one
-	token  Token                      // of the new ID, where there is one
-	begun  bool                       // the session began among the changes
-	late   *Record                    // the tombstone of a session that ended elsewhere: what is set is refused
+	record Record  // as it will be stored, without its values; without an ID if there is no session
+	stored Values  // the values there were
+	edits  edits   // what lies over them
+	token  Token   // of the new ID, where there is one
+	begun  bool    // the session began among the changes
+	late   *Record // the tombstone of a session that ended elsewhere: what is set is refused
 	settings
 }
 
@@ -116,12 +116,7 @@ func (d *draft) empty() bool {
 	if d.record.User != "" || len(d.record.Flashes) > 0 {
 		return false
 	}
-	for _, raw := range d.edits {
-		if raw != nil {
-			return false
-		}
-	}
-	return true
+	return !slices.ContainsFunc(d.edits, func(e edit) bool { return e.raw != nil })
 }
 
 // id returns the session's ID, or "" if there is no session worth storing.
@@ -134,26 +129,16 @@ func (d *draft) id() string {
 
 // get returns the value of key, or nil.
 func (d *draft) get(key string) json.RawMessage {
-	if raw, ok := d.edits[key]; ok {
-		return raw
+	if i, ok := d.edits.find(key); ok {
+		return d.edits[i].raw
 	}
 	return d.stored.Get(key)
 }
 
 // values returns all values, with the edits made.
-func (d *draft) values() Values {
-	if len(d.edits) == 0 {
-		return d.stored
-	}
-	return d.stored.edit(d.edits)
-}
+func (d *draft) values() Values { return d.stored.edit(d.edits) }
 
-func (d *draft) edit(key string, raw json.RawMessage) {
-	if d.edits == nil {
-		d.edits = make(map[string]json.RawMessage)
-	}
-	d.edits[key] = raw
-}
+func (d *draft) edit(key string, raw json.RawMessage) { d.edits = d.edits.with(key, raw) }
 
 // drop removes all content.
 func (d *draft) drop() { d.stored, d.edits, d.record.Flashes = Values{}, nil, nil }
@@ -270,10 +255,10 @@ func (c rename) apply(d *draft) error {
 }
 
 func (c login) apply(d *draft) error {
-	kept := make(map[string]json.RawMessage)
+	var kept edits
 	for _, key := range c.keep {
 		if raw := d.get(key); raw != nil {
-			kept[key] = raw
+			kept = kept.with(key, raw)
 		}
 	}
 	d.drop()
@@ -308,7 +293,7 @@ func (d *draft) next(old *Record, now time.Time) *Record {
 // where it does not grow.
 func (c *Config) checkSize(r, old *Record) error {
 	bare := *r
-	bare.Latest = nil // how busy the session was must not decide what fits
+	bare.Latest = Revisions{} // how busy the session was must not decide what fits
 	if bare.size() <= c.MaxSize || old != nil && contentSize(r) <= contentSize(old) {
 		return nil
 	}

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/http"
 	"slices"
 )
 
@@ -22,11 +21,10 @@ const maxRounds = 3
 // commitTo commits what was changed and moves the response to the next stage. That nothing is left to commit and that the
 // stage begins is one step, so that no change falls between them.
 func (q *request) commitTo(next stage) error {
-	h := q.w.Header()
 	for round := 1; ; round++ {
 		q.session.mu.Lock()
 		if !q.pending() || round > maxRounds {
-			q.enter(next, h)
+			q.enter(next)
 			q.session.mu.Unlock()
 			return nil
 		}
@@ -53,9 +51,9 @@ func (q *request) fail(next stage, err error) {
 }
 
 // enter begins a stage. It is called with the session's lock held.
-func (q *request) enter(next stage, h http.Header) {
+func (q *request) enter(next stage) {
 	if next == started && q.stage == open {
-		q.completeHeader(h)
+		q.completeHeader(q.w.Header())
 		q.response.MarkStarted()
 	}
 	if next == finished && q.unsaved() {
@@ -93,6 +91,11 @@ func (q *request) call(ctx context.Context) *storeContext {
 
 // lockCommits waits for another commit of this request: there is one at a time.
 func (q *request) lockCommits(call *storeContext) error {
+	q.session.mu.Lock()
+	if q.committing == nil {
+		q.committing = make(chan struct{}, 1)
+	}
+	q.session.mu.Unlock()
 	select {
 	case q.committing <- struct{}{}:
 		return nil
@@ -139,7 +142,8 @@ type step struct {
 	doubt    *attempt
 	log      []change
 	n        int     // how many changes of the state's log are made by it
-	view     draft   // base with the log made on it
+	begun    bool    // the session begins among them
+	newToken Token   // of the new ID, where they give one
 	next     *Record // to be stored
 }
 
@@ -147,11 +151,12 @@ type step struct {
 func (s *step) draft(c *Config, base *Record) draft { return newDraft(c, base, s.settings) }
 
 // newStep returns the step that makes the first n changes of the log. It is called with the session's lock held.
-func (q *request) newStep(n int) *step {
+func (q *request) newStep(n int, run func(*request, *storeContext, *step) error) *step {
 	st := q.session.state
 	return &step{
+		run:  run,
 		base: st.base, token: st.token, sealed: st.sealed, revoked: st.revoked, settings: st.settings, doubt: st.doubt, log: slices.Clip(st.log[:n]), n: n,
-		view: st.view,
+		begun: st.view.begun, newToken: st.view.token,
 	}
 }
 
@@ -170,21 +175,17 @@ func (q *request) nextStep(goal *int) (*step, error) {
 	}
 	destroyed := lastDestroy(st.log)
 	_, ends := q.manager.store.(Ender)
-	s := q.newStep(len(st.log))
 	switch {
 	case st.doubt != nil && (destroyed == 0 || !ends):
-		s.run = (*request).resolveDoubt
+		return q.newStep(len(st.log), (*request).resolveDoubt), nil
 	case st.made < *goal && destroyed > 0:
-		s = q.newStep(destroyed)
-		s.run = (*request).commitDestroy
+		return q.newStep(destroyed, (*request).commitDestroy), nil
 	case st.made < *goal:
-		return s, q.planChanges(s)
+		return q.planChanges()
 	case q.touchDue():
-		s.run = (*request).commitTouch
-	default:
-		return nil, nil
+		return q.newStep(len(st.log), (*request).commitTouch), nil
 	}
-	return s, nil
+	return nil, nil
 }
 
 // lastDestroy returns how many changes there are up to the last Destroy, zero if there is none.
@@ -198,26 +199,25 @@ func lastDestroy(log []change) int {
 }
 
 // planChanges decides what a log without a Destroy needs. It is called with the session's lock held.
-func (q *request) planChanges(s *step) error {
-	v := &s.view
-	switch {
-	case v.late != nil:
-		s.run = (*request).refuseChanges
-		return nil
-	case !v.exists(), v.begun && s.base == nil && v.empty():
-		s.run = (*request).dropChanges
-		return nil
-	case s.base != nil && v.record.ID == s.base.ID:
-		s.run = (*request).commitChanges
-	default:
-		s.run = (*request).commitNewID
-	}
-	old := s.base
+func (q *request) planChanges() (*step, error) {
+	st := q.session.state
+	v, old, n := &st.view, st.base, len(st.log)
 	if v.begun {
 		old = nil
 	}
+	var s *step
+	switch {
+	case v.late != nil:
+		return q.newStep(n, (*request).refuseChanges), nil
+	case !v.exists(), v.begun && st.base == nil && v.empty():
+		return q.newStep(n, (*request).dropChanges), nil
+	case st.base != nil && v.record.ID == st.base.ID:
+		s = q.newStep(n, (*request).commitChanges)
+	default:
+		s = q.newStep(n, (*request).commitNewID)
+	}
 	s.next = v.next(old, q.manager.config.Clock())
-	return q.manager.config.checkSize(s.next, old)
+	return s, q.manager.config.checkSize(s.next, old)
 }
 
 // refuseChanges meets what was set in a session that has ended.
@@ -250,7 +250,6 @@ func (q *request) lose(s *step, met *Record) error {
 // rebase goes on from base, with n changes of the log made: those that were noted since are made on it again. Updates are
 // the application's code, and run without the lock.
 func (q *request) rebase(base *Record, token Token, n int) error {
-	h := q.w.Header()
 	c := &q.manager.config
 	q.session.mu.Lock()
 	defer q.session.mu.Unlock()
@@ -270,7 +269,11 @@ func (q *request) rebase(base *Record, token Token, n int) error {
 		st.revoked = nil
 	}
 	if base != nil && base.Ended {
-		q.forgetCookie(h)
+		q.cookie = "" // it would push the browser off the one that it was given in its place
+	}
+	if len(st.log) == 0 {
+		st.view = newDraft(c, base, st.settings)
+		return nil
 	}
 	return q.redraft(newDraft(c, base, st.settings))
 }
@@ -343,7 +346,7 @@ func (q *request) ask(ctx context.Context) error {
 	}
 	defer q.unlockCommits()
 	q.session.mu.Lock()
-	s := q.newStep(0)
+	s := q.newStep(0, nil)
 	q.session.mu.Unlock()
 	switch {
 	case s.base == nil || s.doubt != nil: // another commit's, which says so

@@ -38,7 +38,7 @@ func (q *request) commitNewID(call *storeContext, s *step) error {
 	if !q.canSendCookie() {
 		return ErrResponseStarted
 	}
-	if s.base != nil && !s.view.begun {
+	if s.base != nil && !s.begun {
 		if again, err := q.reloadIfOver(call, s); again {
 			return err
 		}
@@ -48,7 +48,7 @@ func (q *request) commitNewID(call *storeContext, s *step) error {
 		return err
 	}
 	for {
-		sent := &attempt{token: s.view.token, swaps: swaps, since: time.Now()}
+		sent := &attempt{token: s.newToken, swaps: swaps, since: time.Now()}
 		token, err := q.manager.store.Swap(call, sent.token, swaps...)
 		if err == nil {
 			return q.settle(call, s, s.next, token)
@@ -89,9 +89,9 @@ func (q *request) planNewID(call *storeContext, s *step) ([]Swap, error) {
 		return q.swapsFrom(s, s.revoked), nil
 	case s.base == nil:
 		return q.swapsFrom(s, nil), nil
-	case s.view.begun && s.base.condition(q.manager.config.Clock()) != live: // a Login on a session that has ended
+	case s.begun && s.base.condition(q.manager.config.Clock()) != live: // a Login on a session that has ended
 		return q.loginOver(call, s, s.base)
-	case s.view.begun:
+	case s.begun:
 		return q.swapsFrom(s, s.base), nil
 	}
 	if err := q.waitForGap(call, s.base); err != nil {
@@ -106,7 +106,7 @@ func (q *request) swapsFrom(s *step, old *Record) []Swap {
 	var swaps []Swap
 	if old != nil {
 		tombstone := newTombstone(old, now)
-		if !s.view.begun {
+		if !s.begun {
 			tombstone.Successor = s.next.ID
 		}
 		stamp(tombstone, old, now)
@@ -114,7 +114,7 @@ func (q *request) swapsFrom(s *step, old *Record) []Swap {
 	}
 	next := *s.next
 	next.Revision = ""
-	if !s.view.begun {
+	if !s.begun {
 		next.RegeneratedAt = now
 	}
 	stamp(&next, nil, now)
@@ -130,9 +130,9 @@ func (q *request) takeOver(call *storeContext, s *step, conflict *ConflictError)
 	switch {
 	case err != nil:
 		return nil, q.swapError(s, err)
-	case s.view.begun && current == nil:
+	case s.begun && current == nil:
 		return q.replayNewID(s, nil)
-	case s.view.begun:
+	case s.begun:
 		return q.loginOver(call, s, current)
 	case current != nil && current.Ended && current.Successor == s.next.ID:
 		return nil, q.swapError(s, errUnknownOutcome) // ended by this request, which was not told what the session was then
@@ -188,7 +188,7 @@ func (q *request) replayNewID(s *step, old *Record) ([]Swap, error) {
 	if view.begun {
 		replaced = nil
 	}
-	s.view, s.next = view, view.next(replaced, c.Clock())
+	s.begun, s.newToken, s.next = view.begun, view.token, view.next(replaced, c.Clock())
 	if err := c.checkSize(s.next, replaced); err != nil {
 		return nil, err
 	}
@@ -197,13 +197,13 @@ func (q *request) replayNewID(s *step, old *Record) ([]Swap, error) {
 
 // meetOwnEnd meets something under the new ID, which nobody has been given yet: a revocation that followed the old ID.
 func (q *request) meetOwnEnd(call *storeContext, s *step, conflict *ConflictError) error {
-	current, err := q.manager.met(call, s.view.token, conflict.ID, conflict)
+	current, err := q.manager.met(call, s.newToken, conflict.ID, conflict)
 	if err != nil {
 		return q.swapError(s, err)
 	}
 	switch {
 	case current != nil && !current.Ended && current.knows(s.next.Revision):
-		return q.settle(call, s, current, s.view.token) // the store has sent it twice, and others came between
+		return q.settle(call, s, current, s.newToken) // the store has sent it twice, and others came between
 	case current == nil || !current.Ended:
 		return q.swapError(s, fmt.Errorf("the new ID %s is taken", conflict.ID))
 	}

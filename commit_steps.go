@@ -20,7 +20,7 @@ func (q *request) commitTouch(call *storeContext, s *step) error {
 	stamp(next, s.base, now)
 	token, err := q.manager.store.Swap(call, s.token, Swap{s.base, next})
 	if err == nil {
-		err = q.checkCookie(token)
+		err = q.manager.config.cookieValueFault(token.cookieValue())
 	}
 	var conflict *ConflictError
 	switch {
@@ -110,13 +110,12 @@ func changesCookie(s *step) bool {
 
 // commitSealed is commitChanges where the session is in the cookie: there the last response wins.
 func (q *request) commitSealed(call *storeContext, s *step) error {
-	next := *s.next
-	stamp(&next, s.base, q.manager.config.Clock())
-	token, err := q.manager.store.Swap(call, s.token, Swap{s.base, &next})
+	stamp(s.next, s.base, q.manager.config.Clock())
+	token, err := q.manager.store.Swap(call, s.token, Swap{s.base, s.next})
 	var conflict *ConflictError
 	switch {
 	case err == nil:
-		return q.settle(call, s, &next, token)
+		return q.settle(call, s, s.next, token)
 	case errors.As(err, &conflict):
 		return q.lose(s, conflict.Current)
 	}
@@ -236,7 +235,7 @@ func (q *request) endDestroyed(failure error) {
 	defer q.unlockCommits()
 	q.session.mu.Lock()
 	destroyed = lastDestroy(st.log) // a Save may have made it meanwhile
-	s := q.newStep(destroyed)
+	s := q.newStep(destroyed, nil)
 	q.session.mu.Unlock()
 	if destroyed == 0 {
 		return
@@ -257,13 +256,10 @@ func (q *request) settle(call *storeContext, s *step, stored *Record, token Toke
 		return nil
 	case moved && !open:
 		return ErrResponseStarted
-	case moved:
-		if err := q.checkCookie(token); err != nil {
+	case open && (moved || s.base != nil && changesCookie(s)):
+		if err := q.sendCookie(stored, token.cookieValue()); err != nil {
 			return err
 		}
-	}
-	if open && (moved || s.base != nil && changesCookie(s)) {
-		q.sendCookie(stored, token.cookieValue())
 	}
 	q.reportBegin(s, stored)
 	err := q.rebase(stored, token, s.n)

@@ -156,53 +156,36 @@ func (q *request) siteData() string {
 	return `"cache", "cookies", "storage"`
 }
 
-func (q *request) putCookie(line string) {
-	h := q.w.Header()
-	q.session.mu.Lock()
-	defer q.session.mu.Unlock()
-	q.cookie = line
-	setCookie(h, q.manager.config.Name, line)
-}
-
-// forgetCookie takes the cookie of a session that has ended since out of the header: it would push the browser off the one
-// it was given in its place. It is called with the session's lock held.
-func (q *request) forgetCookie(h http.Header) {
-	if q.cookie != "" && q.stage == open {
-		dropCookie(h, q.manager.config.Name)
-	}
-	q.cookie = ""
-}
-
 // removeCookie has the browser drop the cookie of a session that has ended, unless it is too late: then Destroy said so.
 func (q *request) removeCookie() {
 	q.session.mu.Lock()
-	possible := q.stage == open
-	q.destroyed = q.destroyed || possible
-	needed := q.present || q.cookie != ""
-	q.session.mu.Unlock()
-	if possible && needed {
-		q.putCookie(q.manager.removal)
+	defer q.session.mu.Unlock()
+	if q.stage != open {
+		return
+	}
+	q.destroyed = true
+	if q.present || q.cookie != "" {
+		q.cookie = q.manager.removal
 	}
 }
 
-// sendCookie puts the session's cookie into the header.
-func (q *request) sendCookie(r *Record, value string) {
+// sendCookie has the response set the session's cookie.
+func (q *request) sendCookie(r *Record, value string) error {
 	c := &q.manager.config
-	if r.Persistent {
-		q.putCookie(c.cookie(value, c.Clock(), r.Deadline).String())
-	} else {
-		q.putCookie(c.Name + "=" + value + q.manager.attributes)
+	if err := c.cookieValueFault(value); err != nil {
+		return err
 	}
+	line := c.Name + "=" + value + q.manager.attributes
+	if r.Persistent {
+		line = c.cookie(value, c.Clock(), r.Deadline).String()
+	}
+	q.session.mu.Lock()
+	defer q.session.mu.Unlock()
+	q.cookie = line
 	if c.Secure == On && insecure(q.outer) {
-		q.session.mu.Lock()
-		defer q.session.mu.Unlock()
 		q.untold = append(q.untold, func() { q.manager.warnInsecure(q.context.Context, q.outer.Host) })
 	}
-}
-
-// checkCookie returns an error if the token can't be sent.
-func (q *request) checkCookie(token Token) error {
-	return q.manager.config.cookieValueFault(token.cookieValue())
+	return nil
 }
 
 // cookieUnsent reports whether a cookie is still to be sent, or will be.
@@ -232,6 +215,9 @@ func insecure(r *http.Request) bool {
 		return false
 	}
 	host := r.Host
+	if host == "localhost" {
+		return false
+	}
 	if h, _, err := net.SplitHostPort(host); err == nil {
 		host = h
 	}

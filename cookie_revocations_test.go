@@ -70,7 +70,7 @@ func TestCookieRevocations_TheTombstoneIsLoaded(t *testing.T) {
 				return changed(endOf(at(t, time.Hour), r, ""), func(r *Record) { r.Revoked = true })
 			},
 			"with revisions": func(r *Record) *Record {
-				return changed(endOf(at(t, time.Hour), r, ""), func(r *Record) { r.Latest = []PastRevision{{"r", cookieTime}} })
+				return changed(endOf(at(t, time.Hour), r, ""), func(r *Record) { r.Latest = NewRevisions(PastRevision{"r", cookieTime}) })
 			},
 		} {
 			store, _ := newRevocableStore(t)
@@ -79,7 +79,7 @@ func TestCookieRevocations_TheTombstoneIsLoaded(t *testing.T) {
 			same, err := store.Swap(at(t, time.Hour), token, Swap{old, stone})
 			require.NoError(t, err)
 			require.Equal(t, token.Value(), same.Value())
-			want := changed(stone, func(r *Record) { r.Revision, r.Latest = stone.Revision, nil })
+			want := changed(stone, func(r *Record) { r.Revision, r.Latest = stone.Revision, Revisions{} })
 			requireSame(t, want, loadAt(t, store, token, time.Hour))
 			requireSame(t, want, loadAt(t, store, token, 23*time.Hour))
 			requireSame(t, want, loadAt(t, store, realmToken(old.ID, ""), time.Hour))

@@ -208,7 +208,7 @@ func (c *CookieStore) seal(r *Record, until time.Time, room int) (string, error)
 		return "", err
 	}
 	bare := *r
-	bare.Latest, bare.Revision = nil, ""
+	bare.Latest, bare.Revision = Revisions{}, ""
 	body, err := bare.MarshalBinary()
 	if err != nil {
 		return "", fmt.Errorf("session: sealing the cookie: %w", err)
@@ -239,8 +239,8 @@ func (c *CookieStore) open(token Token) (*Record, error) {
 	if n <= 0 {
 		return nil, errUnreadable
 	}
-	r := new(Record)
-	if err := r.UnmarshalBinary(plain[n:]); err != nil {
+	r, err := parseRecord(plain[n:])
+	if err != nil {
 		return nil, err
 	}
 	if r.Realm != token.Realm() || r.Ended {

@@ -193,7 +193,7 @@ func TestCookieStore_KeepsTheWholeRecord(t *testing.T) {
 			r.Note, r.Persistent, r.IdleTimeout, r.AuthenticatedAt = "phone", true, time.Hour, cookieTime
 			r.Values = NewValues(map[string]json.RawMessage{"k": json.RawMessage(`"v"`)})
 			r.Flashes = []StoredFlash{{"1", "info", "hello"}}
-			r.Latest = []PastRevision{{r.Revision, cookieTime}}
+			r.Latest = NewRevisions(PastRevision{r.Revision, cookieTime})
 			given := *r
 			loaded, token := beginSession(t, store, r)
 			require.Equal(t, given, *r, "what was given is not modified")
@@ -201,10 +201,10 @@ func TestCookieStore_KeepsTheWholeRecord(t *testing.T) {
 			require.Equal(t, cookieRealm, token.Realm())
 
 			require.Empty(t, loaded.Revision, "a sealed session keeps no revisions")
-			require.Empty(t, loaded.Latest)
+			require.Zero(t, loaded.Latest.Len())
 			require.False(t, loaded.Stale)
 			require.Equal(t, sealedVersion{r.Deadline.Local()}, loaded.Version)
-			want, err := json.Marshal(changed(r, func(r *Record) { r.Revision, r.Latest = "", nil }))
+			want, err := json.Marshal(changed(r, func(r *Record) { r.Revision, r.Latest = "", Revisions{} }))
 			require.NoError(t, err)
 			require.NotContains(t, string(want), given.Revision)
 			got, err := json.Marshal(changed(loaded, func(r *Record) { r.Revision = "" }))

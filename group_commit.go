@@ -368,15 +368,14 @@ func (g *queue) markSent(logs []replayedLog, old *Record) (going, after []*waite
 	if len(going) == 0 {
 		return nil, after, nil
 	}
-	record := *next
-	stamp(&record, old, g.config.Clock())
+	stamp(next, old, g.config.Clock())
 	leader := going[0]
 	for _, w := range going[1:] {
 		if deadlineOf(w.call).Before(deadlineOf(leader.call)) {
 			leader = w
 		}
 	}
-	sent = &attempt{token: leader.token, swaps: []Swap{{old, &record}}, since: time.Now(), leader: leader}
+	sent = &attempt{token: leader.token, swaps: []Swap{{old, next}}, since: time.Now(), leader: leader}
 	for _, w := range going {
 		w.sent = sent
 	}
@@ -392,11 +391,10 @@ func (g *queue) unmarkSent(going []*waiter) {
 	}
 }
 
-// swap sends the swap of one commit.
+// swap sends the swap of one commit. The record is its replay's own.
 func (g *queue) swap(w *waiter, old, next *Record) outcome {
-	record := *next
-	stamp(&record, old, g.config.Clock())
-	return g.sendAttempt(w.call, &attempt{token: w.token, swaps: []Swap{{old, &record}}, since: time.Now()})
+	stamp(next, old, g.config.Clock())
+	return g.sendAttempt(w.call, &attempt{token: w.token, swaps: []Swap{{old, next}}, since: time.Now()})
 }
 
 // sendAttempt sends an attempt with one swap, and finds out what it met.

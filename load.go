@@ -14,7 +14,6 @@ var errClientGone = errors.New("session: the client hung up while its session wa
 // the one used last: their order says nothing (RFC 6265bis, section 4.2.2).
 func (q *request) load(st *state) error {
 	c := &q.manager.config
-	q.committing = make(chan struct{}, 1)
 	var candidates [maxCandidates]Token
 	tokens, present, malformed := cookieTokens(candidates[:0], q.outer.Header, c.Name, c.Realm)
 	q.session.mu.Lock()

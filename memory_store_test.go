@@ -244,7 +244,7 @@ func memoryRecord(i int, user string) *session.Record {
 	revision := fmt.Sprintf("%016d", i)
 	return &session.Record{
 		ID: id, Revision: revision, Realm: "__Host-session", User: user, CreatedAt: now, IssuedAt: now, LastUsedAt: now,
-		Deadline: now.Add(24 * time.Hour), IdleTimeout: time.Hour, Latest: []session.PastRevision{{Revision: revision, At: now}},
+		Deadline: now.Add(24 * time.Hour), IdleTimeout: time.Hour, Latest: session.NewRevisions(session.PastRevision{Revision: revision, At: now}),
 	}
 }
 

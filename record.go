@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"crypto/rand"
 	"encoding/base64"
-	"slices"
 	"time"
 )
 
@@ -37,7 +36,7 @@ type Record struct {
 
 	// Latest are the latest revisions, of the last 30 s and at most 32, the record's own last: they tell whether a write
 	// whose answer was lost was made.
-	Latest []PastRevision `json:"latest,omitempty"`
+	Latest Revisions `json:"latest,omitzero"`
 
 	// Version is the store's own, for instance a database's row version: set by its Load, found in Swap's Old, and not
 	// marshalled.
@@ -53,12 +52,6 @@ type StoredFlash struct {
 	ID       string `json:"id"`
 	Category string `json:"category,omitempty"`
 	Message  string `json:"message"`
-}
-
-// PastRevision is a revision that a record had, and since when.
-type PastRevision struct {
-	Revision string    `json:"revision"`
-	At       time.Time `json:"at"`
 }
 
 const (
@@ -173,20 +166,15 @@ func touched(r *Record, now time.Time) *Record {
 // stamp gives r, which is to take old's place, a revision of its own if it has none, and the latest ones.
 func stamp(r, old *Record, now time.Time) {
 	r.Revision = cmp.Or(r.Revision, newRevision())
-	r.Latest = nil
+	r.Latest = Revisions{}
 	if old != nil && old.ID == r.ID {
-		r.Latest = old.Latest[max(len(old.Latest)-maxLatest+1, 0):]
-		for len(r.Latest) > 0 && now.Sub(r.Latest[0].At) >= doubtWindow { // from the front only: clocks differ
-			r.Latest = r.Latest[1:]
-		}
+		r.Latest = old.Latest.latest(now, maxLatest-1)
 	}
-	r.Latest = append(slices.Clip(r.Latest), PastRevision{r.Revision, now})
+	r.Latest = r.Latest.add(PastRevision{r.Revision, now})
 }
 
 // knows reports whether revision is among r's latest ones.
-func (r *Record) knows(revision string) bool {
-	return r.Revision == revision || slices.ContainsFunc(r.Latest, func(p PastRevision) bool { return p.Revision == revision })
-}
+func (r *Record) knows(revision string) bool { return r.Revision == revision || r.Latest.has(revision) }
 
 // newTombstone returns what takes r's place when it ends. R may be known by its ID, realm and user only.
 func newTombstone(r *Record, now time.Time) *Record {

@@ -65,14 +65,6 @@ func (r *Record) idleMicros() uint64 {
 	return uint64((r.IdleTimeout + time.Microsecond - 1) / time.Microsecond)
 }
 
-// latestText returns what stands for one of the latest revisions: nothing for the record's own, which stands in front.
-func (r *Record) latestText(past PastRevision) string {
-	if past.Revision == r.Revision {
-		return ""
-	}
-	return past.Revision
-}
-
 // timeOrigin is the time from which a record's times are counted: 1970 for the first one, and the first for all others.
 type timeOrigin struct {
 	micro int64
@@ -95,18 +87,17 @@ func (o *timeOrigin) note(micro int64) {
 
 // MarshalBinary returns the record in its compact form (docs/record-format.md), in which times have the precision of a
 // microsecond. Version and Stale are left out. A record that could not be read again is an error.
-func (r *Record) MarshalBinary() ([]byte, error) {
+func (r *Record) MarshalBinary() ([]byte, error) { return r.AppendBinary(make([]byte, 0, r.size())) }
+
+// AppendBinary is MarshalBinary that appends to b.
+func (r *Record) AppendBinary(b []byte) ([]byte, error) {
 	if err := r.checkFormat(); err != nil {
 		return nil, err
 	}
-	return appendRecord(make([]byte, 0, r.size()), r), nil
-}
-
-// appendRecord appends the binary form of a record that checkFormat accepts.
-func appendRecord(b []byte, r *Record) []byte {
 	b = append(b, formatVersion)
 	b = appendText(b, r.Revision)
 	b = binary.LittleEndian.AppendUint16(b, r.flags())
+	b = binary.AppendUvarint(b, uint64(len(r.Latest.packed)))
 	b = binary.AppendUvarint(b, uint64(len(r.Values.packed)))
 	for _, text := range r.headTexts() {
 		b = appendText(b, *text)
@@ -118,24 +109,20 @@ func appendRecord(b []byte, r *Record) []byte {
 		}
 	}
 	b = binary.AppendUvarint(b, r.idleMicros())
-
-	b = binary.AppendUvarint(b, uint64(len(r.Latest)))
-	for _, past := range r.Latest {
-		b = appendText(b, r.latestText(past))
-		b = binary.AppendVarint(b, from.offset(past.At))
-	}
 	b = binary.AppendUvarint(b, uint64(len(r.Flashes)))
 	for _, flash := range r.Flashes {
 		b = appendText(b, flash.ID)
 		b = appendText(b, flash.Category)
 		b = appendText(b, flash.Message)
 	}
-	return append(b, r.Values.packed...)
+	b = append(b, r.Latest.packed...)
+	return append(b, r.Values.packed...), nil
 }
 
-// size returns the length of what appendRecord appends, without making it.
+// size returns the length of what MarshalBinary returns, without making it.
 func (r *Record) size() int {
-	n := 1 + textSize(len(r.Revision)) + 2 + uvarintSize(uint64(len(r.Values.packed)))
+	latest, values := len(r.Latest.packed), len(r.Values.packed)
+	n := 1 + textSize(len(r.Revision)) + 2 + uvarintSize(uint64(latest)) + uvarintSize(uint64(values))
 	for _, text := range r.headTexts() {
 		n += textSize(len(*text))
 	}
@@ -145,14 +132,11 @@ func (r *Record) size() int {
 			n += varintSize(from.offset(*t))
 		}
 	}
-	n += uvarintSize(r.idleMicros()) + uvarintSize(uint64(len(r.Latest))) + uvarintSize(uint64(len(r.Flashes)))
-	for _, past := range r.Latest {
-		n += textSize(len(r.latestText(past))) + varintSize(from.offset(past.At))
-	}
+	n += uvarintSize(r.idleMicros()) + uvarintSize(uint64(len(r.Flashes)))
 	for _, flash := range r.Flashes {
 		n += textSize(len(flash.ID)) + textSize(len(flash.Category)) + textSize(len(flash.Message))
 	}
-	return n + len(r.Values.packed)
+	return n + latest + values
 }
 
 func appendText[T ~string | ~[]byte](b []byte, text T) []byte {
@@ -168,7 +152,7 @@ func varintSize(n int64) int { return uvarintSize(uint64(n)<<1 ^ uint64(n>>63)) 
 
 // checkFormat returns an error that names the field if the record could not be read again once it was written.
 func (r *Record) checkFormat() error {
-	fault := cmp.Or(r.headFault(), r.timeFault(), r.latestFault(), r.flashFault(), r.Values.fault())
+	fault := cmp.Or(r.headFault(), r.timeFault(), r.Latest.fault(), r.flashFault(), r.Values.fault())
 	if fault == "" {
 		return nil
 	}
@@ -219,21 +203,6 @@ func inRange(t time.Time) bool {
 	return !t.Before(time.Time{}) && !t.After(time.UnixMicro(maxMicro).Add(time.Microsecond-1))
 }
 
-func (r *Record) latestFault() string {
-	for _, past := range r.Latest {
-		if past.Revision == "" && r.Revision != "" {
-			return "one of its Latest revisions is empty"
-		}
-		if fault := headTextFault("Latest", past.Revision); fault != "" {
-			return fault
-		}
-		if !inRange(past.At) {
-			return "the time of one of its Latest revisions is not within the years 1 to 9999"
-		}
-	}
-	return ""
-}
-
 func (r *Record) flashFault() string {
 	for _, flash := range r.Flashes {
 		if flash.ID == "" {
@@ -252,11 +221,10 @@ func (r *Record) flashFault() string {
 // makes no sense wraps ErrNotFound. That of a newer format does not: a newer release wrote the record, and it is not lost.
 // After an error r is as it was.
 func (r *Record) UnmarshalBinary(b []byte) error {
-	read, err := parseRecord(b)
+	read, err := parseRecord(bytes.Clone(b))
 	if err != nil {
 		return err
 	}
-	read.Values.packed = bytes.Clone(read.Values.packed)
 	*r = *read
 	return nil
 }
@@ -268,12 +236,14 @@ func parseRecord(b []byte) (*Record, error) {
 	}
 	p := recordParser{b: b}
 	front := p.front()
-	packed := p.cutValues(front.valuesSize)
+	values := p.cutEnd(front.valuesSize)
+	latest := p.cutEnd(front.latestSize)
+	p.text = string(p.b)
 	r := p.head(front)
-	r.Latest = p.latest(r.Revision)
 	r.Flashes = p.flashes()
 	p.check(p.at == len(p.b), "it is longer than its texts")
-	r.Values = p.values(packed)
+	r.Latest = p.revisions(latest)
+	r.Values = p.values(values)
 	if p.fault != "" {
 		return nil, fmt.Errorf("%w: %s", errUnreadable, p.fault)
 	}
@@ -343,6 +313,7 @@ func (p *recordParser) check(ok bool, fault string) {
 type recordFront struct {
 	revision   textSpan
 	flags      uint16
+	latestSize uint64
 	valuesSize uint64
 }
 
@@ -350,22 +321,22 @@ func (p *recordParser) front() (f recordFront) {
 	p.at = 1 // behind the version
 	f.revision = p.span(maxHeadText)
 	f.flags = p.twoBytes()
+	f.latestSize = p.number()
 	f.valuesSize = p.number()
 	p.check(f.flags&^flagsKnown == 0, "it has flags that its format does not")
 	return f
 }
 
-// cutValues takes the values off the end of b, and makes a string of the rest.
-func (p *recordParser) cutValues(size uint64) (packed []byte) {
+// cutEnd takes so many bytes off the end of b.
+func (p *recordParser) cutEnd(size uint64) []byte {
 	p.check(size <= uint64(len(p.b)-p.at), faultCut)
 	if p.fault != "" {
 		return nil
 	}
 	start := len(p.b) - int(size)
-	packed = p.b[start:]
+	end := p.b[start:len(p.b):len(p.b)]
 	p.b = p.b[:start]
-	p.text = string(p.b)
-	return packed
+	return end
 }
 
 // head reads what a list needs of a record.
@@ -389,20 +360,6 @@ func (p *recordParser) head(f recordFront) *Record {
 	return r
 }
 
-func (p *recordParser) latest(own string) []PastRevision {
-	const least = 2 // bytes that one takes
-	latest := make([]PastRevision, p.count(least))
-	for i := range latest {
-		revision := p.textAt(p.span(maxHeadText))
-		p.check(revision == "" || revision != own, "its own revision is written out among the latest")
-		if revision == "" {
-			revision = own
-		}
-		latest[i] = PastRevision{Revision: revision, At: p.time()}
-	}
-	return orNil(latest)
-}
-
 func (p *recordParser) flashes() []StoredFlash {
 	const least = 4 // bytes that one takes: three lengths and an ID
 	flashes := make([]StoredFlash, p.count(least))
@@ -421,13 +378,29 @@ func orNil[T any](list []T) []T {
 	return list
 }
 
-// values checks what cutValues cut off, so that it can be read without checks from now on.
+// revisions checks what was cut off, so that it can be read without checks from now on.
+func (p *recordParser) revisions(packed []byte) Revisions {
+	if len(packed) == 0 {
+		return Revisions{}
+	}
+	r := Revisions{packed: packed}
+	own := recordParser{b: packed}
+	for own.at < len(own.b) && own.fault == "" {
+		own.check(utf8.Valid(own.bytesAt(own.span(maxHeadText))), faultUTF8)
+		own.packedTime()
+		r.n++
+	}
+	p.check(own.fault == "", own.fault)
+	return r
+}
+
+// values is revisions for the values.
 func (p *recordParser) values(packed []byte) Values {
-	if len(packed) == 0 || p.fault != "" {
+	if len(packed) == 0 {
 		return Values{}
 	}
-	v := Values{packed: packed[:len(packed):len(packed)]}
-	own := recordParser{b: v.packed}
+	v := Values{packed: packed}
+	own := recordParser{b: packed}
 	var last []byte
 	for own.at < len(own.b) && own.fault == "" {
 		key, raw := own.bytesAt(own.span(len(packed))), own.bytesAt(own.span(len(packed)))
@@ -439,6 +412,17 @@ func (p *recordParser) values(packed []byte) Values {
 	}
 	p.check(own.fault == "", own.fault)
 	return v
+}
+
+// packedTime passes over a time of fixed size.
+func (p *recordParser) packedTime() {
+	p.check(len(p.b)-p.at >= timeSize, faultCut)
+	if p.fault != "" {
+		return
+	}
+	micro := unpackTime(p.b[p.at:]).UnixMicro()
+	p.check(minMicro <= micro && micro <= maxMicro, faultTime)
+	p.at += timeSize
 }
 
 func (p *recordParser) twoBytes() uint16 {

@@ -29,14 +29,14 @@ func fullRecord() *Record {
 			"": json.RawMessage(`""`), "a\x00b": json.RawMessage(`[1,2]`), "日本": json.RawMessage("null"),
 		}),
 		Flashes: []StoredFlash{{ID: "f1", Category: "info", Message: "saved"}, {ID: "f2", Message: ""}},
-		Latest:  []PastRevision{{"rev-2", at.Add(time.Hour)}, {"rev-3", at.Add(2 * time.Hour)}},
+		Latest:  NewRevisions(PastRevision{"rev-2", at.Add(time.Hour)}, PastRevision{"rev-3", at.Add(2 * time.Hour)}),
 	}
 }
 
 func tombstone() *Record {
 	at := time.Date(2031, 5, 6, 7, 8, 9, 0, time.UTC)
 	return &Record{ID: "the-id", Revision: "rev-4", Realm: "shop", User: "ada", IssuedAt: at, Deadline: at.Add(time.Minute),
-		Ended: true, Revoked: true, Successor: "next-id", Latest: []PastRevision{{"rev-4", at}}}
+		Ended: true, Revoked: true, Successor: "next-id", Latest: NewRevisions(PastRevision{"rev-4", at})}
 }
 
 func marshalled(t testing.TB, r *Record) []byte {
@@ -78,7 +78,7 @@ func TestRecordFormat_ComesBackWhole(t *testing.T) {
 		"no idle limit":         change(func(r *Record) { r.IdleTimeout = 0 }),
 		"no values":             change(func(r *Record) { r.Values = Values{} }),
 		"no flashes":            change(func(r *Record) { r.Flashes = nil }),
-		"no revision":           change(func(r *Record) { r.Revision = ""; r.Latest = []PastRevision{{"", r.IssuedAt}} }),
+		"no revision":           change(func(r *Record) { r.Revision = ""; r.Latest = NewRevisions(PastRevision{"", r.IssuedAt}) }),
 		"no time of a creation": change(func(r *Record) { r.CreatedAt = time.Time{} }),
 		"created in 1970":       change(func(r *Record) { r.CreatedAt = time.UnixMicro(0).UTC() }),
 		"before 1970":           change(func(r *Record) { r.CreatedAt = time.UnixMicro(-1e15 - 1).UTC() }),
@@ -86,7 +86,7 @@ func TestRecordFormat_ComesBackWhole(t *testing.T) {
 		"the first and the last": change(func(r *Record) {
 			r.CreatedAt, r.Deadline = time.UnixMicro(minMicro+1).UTC(), time.UnixMicro(maxMicro).UTC()
 		}),
-		"a revision of no time": change(func(r *Record) { r.Latest = []PastRevision{{"rev-2", time.Time{}}} }),
+		"a revision of no time": change(func(r *Record) { r.Latest = NewRevisions(PastRevision{"rev-2", time.Time{}}) }),
 		"long texts":            change(func(r *Record) { r.Note, r.User = strings.Repeat("n", 300), strings.Repeat("u", maxHeadText) }),
 		"400 days":              change(func(r *Record) { r.IdleTimeout = maxLifetime }),
 		"many values": change(func(r *Record) {
@@ -116,7 +116,7 @@ func TestRecordFormat_TimesAreUTCToTheMicrosecond(t *testing.T) {
 
 func TestRecordFormat_IsCompact(t *testing.T) {
 	r := fullRecord()
-	r.Values, r.Flashes, r.Latest, r.RegeneratedAt = Values{}, nil, nil, time.Time{}
+	r.Values, r.Flashes, r.Latest, r.RegeneratedAt = Values{}, nil, Revisions{}, time.Time{}
 	texts := len(r.ID + r.Revision + r.Realm + r.User + r.Note)
 	require.LessOrEqual(t, len(marshalled(t, r)), texts+50)
 }
@@ -176,10 +176,10 @@ func TestRecordFormat_EveryCutIsRefused(t *testing.T) {
 func TestRecordFormat_HeadOfAPrefix(t *testing.T) {
 	for _, r := range []*Record{fullRecord(), tombstone(), {ID: "x"}} {
 		head := *r
-		head.Values, head.Flashes, head.Latest = Values{}, nil, nil
+		head.Values, head.Flashes, head.Latest = Values{}, nil, Revisions{}
 		whole := marshalled(t, r)
-		complete := len(marshalled(t, &head)) - 2 // without the counts of revisions and flashes
-		complete += uvarintSize(uint64(len(r.Values.packed))) - 1
+		complete := len(marshalled(t, &head)) - 1 // without the count of flashes
+		complete += uvarintSize(uint64(len(r.Values.packed))) + uvarintSize(uint64(len(r.Latest.packed))) - 2
 		for n := range len(whole) + 1 {
 			got, err := unmarshalHead(whole[:n])
 			if n < complete {
@@ -196,9 +196,9 @@ func TestRecordFormat_HeadOfAPrefix(t *testing.T) {
 func TestRecordFormat_HeadThatMakesNoSense(t *testing.T) {
 	for what, b := range map[string][]byte{
 		"no such format":  {0, 0, 0, 0, 0},
-		"unknown flags":   {1, 0, 0xff, 0xff, 0},
-		"a text too long": binary.AppendUvarint([]byte{1, 0, 0, 0, 0}, maxHeadText+1),
-		"no ID":           {1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0},
+		"unknown flags":   {1, 0, 0xff, 0xff, 0, 0},
+		"a text too long": binary.AppendUvarint([]byte{1, 0, 0, 0, 0, 0}, maxHeadText+1),
+		"no ID":           {1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0},
 	} {
 		_, err := unmarshalHead(b)
 		require.ErrorIs(t, err, errUnreadable, what)
@@ -232,57 +232,66 @@ func (p parts) count(numbers ...uint64) parts {
 	return p
 }
 
+func (p parts) time(micro int64) parts {
+	return parts{binary.LittleEndian.AppendUint64(slices.Clone(p.b), uint64(micro))}
+}
+
 func TestRecordFormat_WhatMakesNoSenseIsRefused(t *testing.T) {
 	created := byte(flagFirstTime)
-	start := parts{}.byte(1).text("r").byte(created, 0).count(0)
+	start := parts{}.byte(1).text("r").byte(created, 0).count(0, 0)
 	named := start.text("id", "", "", "", "")
 	timed := named.offsets(0).count(0)
+	withRevisions := func(size int) parts {
+		return parts{}.byte(1).text("r").byte(created, 0).count(uint64(size), 0).text("id", "", "", "", "").offsets(0).count(0, 0)
+	}
 	withValues := func(size int) parts {
-		return parts{}.byte(1).text("r").byte(created, 0).count(uint64(size)).text("id", "", "", "", "").offsets(0).count(0, 0, 0)
+		return parts{}.byte(1).text("r").byte(created, 0).count(0, uint64(size)).text("id", "", "", "", "").offsets(0).count(0, 0)
 	}
 	const far = int64(1) << 62
 	for what, c := range map[string]struct {
 		p  parts
 		ok bool
 	}{
-		"well made":                  {timed.count(0, 0), true},
+		"well made":                  {timed.count(0), true},
 		"with a value":               {withValues(4).text("k", "1"), true},
 		"no bytes":                   {parts{}, false},
-		"version 0":                  {parts{}.byte(0).text("r").byte(created, 0).count(0).text("id", "", "", "", "").offsets(0).count(0, 0, 0), false},
-		"unknown flags":              {parts{}.byte(1).text("r").byte(created, 0x80).count(0).text("id", "", "", "", "").offsets(0).count(0, 0, 0), false},
-		"no ID":                      {start.text("", "", "", "", "").offsets(0).count(0, 0, 0), false},
-		"a revision of no UTF-8":     {parts{}.byte(1).text("\xff").byte(created, 0).count(0).text("id", "", "", "", "").offsets(0).count(0, 0, 0), false},
-		"an ID of no UTF-8":          {start.text("\xff", "", "", "", "").offsets(0).count(0, 0, 0), false},
-		"a successor of no UTF-8":    {start.text("id", "", "", "", "\xff").offsets(0).count(0, 0, 0), false},
-		"a note too long":            {start.text("id", "", "", strings.Repeat("n", maxHeadText+1), "").offsets(0).count(0, 0, 0), false},
+		"version 0":                  {parts{}.byte(0).text("r").byte(created, 0).count(0, 0).text("id", "", "", "", "").offsets(0).count(0, 0), false},
+		"unknown flags":              {parts{}.byte(1).text("r").byte(created, 0x80).count(0, 0).text("id", "", "", "", "").offsets(0).count(0, 0), false},
+		"no ID":                      {start.text("", "", "", "", "").offsets(0).count(0, 0), false},
+		"a revision of no UTF-8":     {parts{}.byte(1).text("\xff").byte(created, 0).count(0, 0).text("id", "", "", "", "").offsets(0).count(0, 0), false},
+		"an ID of no UTF-8":          {start.text("\xff", "", "", "", "").offsets(0).count(0, 0), false},
+		"a successor of no UTF-8":    {start.text("id", "", "", "", "\xff").offsets(0).count(0, 0), false},
+		"a note too long":            {start.text("id", "", "", strings.Repeat("n", maxHeadText+1), "").offsets(0).count(0, 0), false},
 		"a text longer than all":     {start.count(1 << 40), false},
 		"a text of 2^64-1 bytes":     {start.count(1<<64 - 1), false},
-		"a length spelled longer":    {start.byte(0x82, 0).byte('i', 'd').text("", "", "", "").offsets(0).count(0, 0, 0), false},
+		"a length spelled longer":    {start.byte(0x82, 0).byte('i', 'd').text("", "", "", "").offsets(0).count(0, 0), false},
 		"a number without end":       {named.byte(bytes.Repeat([]byte{0xff}, 20)...), false},
 		"a number of 11 bytes":       {named.byte(bytes.Repeat([]byte{0x80}, 10)...).byte(1), false},
-		"a number of ten bytes":      {named.byte(bytes.Repeat([]byte{0xff}, 9)...).byte(2).count(0, 0, 0), false},
-		"a time too late":            {named.offsets(maxMicro+1).count(0, 0, 0), false},
-		"the last time":              {named.offsets(maxMicro).count(0, 0, 0), true},
-		"a time too early":           {named.offsets(minMicro-1).count(0, 0, 0), false},
-		"the zero time, flagged":     {named.offsets(minMicro).count(0, 0, 0), false},
-		"the first time":             {named.offsets(minMicro+1).count(0, 0, 0), true},
-		"a time far off":             {named.offsets(far).count(0, 0, 0), false},
-		"a time far before":          {named.offsets(-far).count(0, 0, 0), false},
-		"400 days":                   {named.offsets(0).count(uint64(maxLifetime.Microseconds()), 0, 0), true},
-		"an idle limit beyond":       {named.offsets(0).count(uint64(maxLifetime.Microseconds())+1, 0, 0), false},
-		"an idle limit far beyond":   {named.offsets(0).count(1<<63, 0, 0), false},
-		"a revision before":          {timed.count(1).text("q").offsets(0).count(0), true},
-		"its own revision":           {timed.count(1).text("").offsets(0).count(0), true},
-		"its own spelled out":        {timed.count(1).text("r").offsets(0).count(0), false},
-		"more revisions than bytes":  {timed.count(1 << 60).text("q").offsets(0).count(0), false},
-		"a revision fewer than said": {timed.count(2).text("q").offsets(0).count(0), false},
-		"a revision of no UTF-8 too": {timed.count(1).text("\xff").offsets(0).count(0), false},
-		"a revision too late":        {timed.count(1).text("q").offsets(far).count(0), false},
-		"a flash":                    {timed.count(0, 1).text("f", "", ""), true},
-		"a flash without ID":         {timed.count(0, 1).text("", "c", "m"), false},
-		"a flash of no UTF-8":        {timed.count(0, 1).text("f", "", "\xff"), false},
-		"more flashes than bytes":    {timed.count(0, 1<<60).text("f", "", ""), false},
-		"a flash fewer than said":    {timed.count(0, 2).text("f", "", ""), false},
+		"a number of ten bytes":      {named.byte(bytes.Repeat([]byte{0xff}, 9)...).byte(2).count(0, 0), false},
+		"a time too late":            {named.offsets(maxMicro+1).count(0, 0), false},
+		"the last time":              {named.offsets(maxMicro).count(0, 0), true},
+		"a time too early":           {named.offsets(minMicro-1).count(0, 0), false},
+		"the zero time, flagged":     {named.offsets(minMicro).count(0, 0), false},
+		"the first time":             {named.offsets(minMicro+1).count(0, 0), true},
+		"a time far off":             {named.offsets(far).count(0, 0), false},
+		"a time far before":          {named.offsets(-far).count(0, 0), false},
+		"400 days":                   {named.offsets(0).count(uint64(maxLifetime.Microseconds()), 0), true},
+		"an idle limit beyond":       {named.offsets(0).count(uint64(maxLifetime.Microseconds())+1, 0), false},
+		"an idle limit far beyond":   {named.offsets(0).count(1<<63, 0), false},
+		"a revision before":          {withRevisions(10).text("q").time(0), true},
+		"its own revision":           {withRevisions(10).text("r").time(0), true},
+		"more revisions than bytes":  {withRevisions(1 << 40).text("q").time(0), false},
+		"revisions that are shorter": {withRevisions(11).text("q").time(0), false},
+		"revisions that are longer":  {withRevisions(9).text("q").time(0), false},
+		"half a revision's time":     {withRevisions(6).text("q").byte(0, 0, 0, 0), false},
+		"a revision of no UTF-8 too": {withRevisions(10).text("\xff").time(0), false},
+		"a revision too late":        {withRevisions(10).text("q").time(maxMicro + 1), false},
+		"a revision too early":       {withRevisions(10).text("q").time(minMicro - 1), false},
+		"a flash":                    {timed.count(1).text("f", "", ""), true},
+		"a flash without ID":         {timed.count(1).text("", "c", "m"), false},
+		"a flash of no UTF-8":        {timed.count(1).text("f", "", "\xff"), false},
+		"more flashes than bytes":    {timed.count(1<<60).text("f", "", ""), false},
+		"a flash fewer than said":    {timed.count(2).text("f", "", ""), false},
 		"more values than bytes":     {withValues(1<<40).text("k", "1"), false},
 		"values that are shorter":    {withValues(5).text("k", "1"), false},
 		"values that are longer":     {withValues(3).text("k", "1"), false},
@@ -295,7 +304,7 @@ func TestRecordFormat_WhatMakesNoSenseIsRefused(t *testing.T) {
 		"a key of no UTF-8":          {withValues(4).text("\xff", "1"), false},
 		"a value of no UTF-8":        {withValues(6).text("k", "\"\xff\""), false},
 		"a value longer than all":    {withValues(4).text("k").byte(0x7f, '1'), false},
-		"something after it":         {timed.count(0, 0).byte(0), false},
+		"something after it":         {timed.count(0).byte(0), false},
 	} {
 		r := &Record{ID: "before"}
 		err := r.UnmarshalBinary(c.p.b)
@@ -328,9 +337,9 @@ func TestRecordFormat_WhatCouldNotBeReadIsNotWritten(t *testing.T) {
 		"its RegeneratedAt is not within":           func(r *Record) { r.RegeneratedAt = late },
 		"its IdleTimeout is negative":               func(r *Record) { r.IdleTimeout = -1 },
 		"or over 400 days":                          func(r *Record) { r.IdleTimeout = maxLifetime + 1 },
-		"one of its Latest revisions is empty":      func(r *Record) { r.Latest[0].Revision = "" },
-		"its Latest is not valid UTF-8":             func(r *Record) { r.Latest[0].Revision = "\xff" },
-		"the time of one of its Latest revisions":   func(r *Record) { r.Latest[1].At = late },
+		"one of its Latest revisions is too long":   func(r *Record) { r.Latest = NewRevisions(PastRevision{long, r.IssuedAt}) },
+		"or not valid UTF-8":                        func(r *Record) { r.Latest = NewRevisions(PastRevision{"\xff", r.IssuedAt}) },
+		"the time of one of its Latest revisions":   func(r *Record) { r.Latest = NewRevisions(PastRevision{"r", late}) },
 		"the ID of one of its Flashes is empty":     func(r *Record) { r.Flashes[0].ID = "" },
 		"its Flashes' text is not valid UTF-8":      func(r *Record) { r.Flashes[0].Message = "\xff" },
 		`the key "\xff" is not valid UTF-8`:         func(r *Record) { r.Values = NewValues(map[string]json.RawMessage{"\xff": []byte("1")}) },
@@ -382,7 +391,7 @@ func randomRecord(rnd *rand.Rand) *Record {
 		if past.Revision == "" || flip() {
 			past.Revision = r.Revision
 		}
-		r.Latest = append(r.Latest, past)
+		r.Latest = r.Latest.add(past)
 	}
 	return r
 }
@@ -418,7 +427,9 @@ func TestRecordFormat_RandomRecordsComeBackFromBothForms(t *testing.T) {
 		r := randomRecord(rnd)
 		b := marshalled(t, r)
 		require.Equal(t, len(b), r.size())
-		require.Equal(t, b, appendRecord([]byte("before"), r)[len("before"):])
+		appended, err := r.AppendBinary([]byte("before"))
+		require.NoError(t, err)
+		require.Equal(t, append([]byte("before"), b...), appended)
 		require.Equal(t, r, unmarshalled(t, b))
 		require.Equal(t, r, fromJSON(t, toJSON(t, r)))
 		require.Equal(t, b, marshalled(t, fromJSON(t, toJSON(t, unmarshalled(t, b)))))
@@ -469,7 +480,7 @@ func TestValues_ZeroWorks(t *testing.T) {
 		t.Fatal("there is none")
 	}
 	require.Equal(t, v, v.edit(nil))
-	require.Equal(t, v, v.edit(map[string]json.RawMessage{"k": nil}))
+	require.Equal(t, v, v.edit(edits{{"k", nil}}))
 	require.Equal(t, v, NewValues(nil))
 	require.Equal(t, "{}", string(toJSON(t, v)))
 }
@@ -497,7 +508,7 @@ func TestValues_DoNotOverlap(t *testing.T) {
 	for _, raw := range v.All() {
 		_ = append(raw, "xxxxxxxx"...)
 	}
-	_ = v.edit(map[string]json.RawMessage{"a": []byte("1"), "z": []byte("1")})
+	_ = v.edit(edits{{"a", []byte("1")}, {"z", []byte("1")}})
 	require.Equal(t, fullRecord().Values, v)
 }
 
@@ -514,7 +525,7 @@ func TestValues_EditIsWhatAMapWouldDo(t *testing.T) {
 			}
 		}
 		before := NewValues(want)
-		next := v.edit(edits)
+		next := v.edit(editsOf(edits))
 		require.Equal(t, before, v, "it is not altered")
 		for key, raw := range edits {
 			if want[key] = raw; raw == nil {
@@ -622,7 +633,7 @@ func BenchmarkRecord(b *testing.B) {
 		})
 		b.Run(fmt.Sprint(values, "/edit"), func(b *testing.B) {
 			b.ReportAllocs()
-			edits := map[string]json.RawMessage{"key 1": []byte("7")}
+			edits := edits{{"key 1", []byte("7")}}
 			for range b.N {
 				_ = r.Values.edit(edits)
 			}

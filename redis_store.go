@@ -213,9 +213,9 @@ func redisError(err error) error {
 }
 
 // readRedisValue returns the record in a value.
-func readRedisValue(id string, v *redisclient.Value) (*Record, error) {
-	r := new(Record)
-	if err := r.UnmarshalBinary(v.Data); err != nil {
+func readRedisValue(id string, v redisclient.Value) (*Record, error) {
+	r, err := parseRecord(v.Data())
+	if err != nil {
 		return nil, err
 	}
 	if r.ID != id {
@@ -261,14 +261,14 @@ func (s *RedisStore) write(ctx context.Context, swap Swap) (redisclient.Swap, er
 	if !isSessionID(r.ID) {
 		return redisclient.Swap{}, fmt.Errorf("session: %q is no session ID", r.ID)
 	}
-	data, err := r.MarshalBinary()
+	value, err := redisValue(r)
 	if err != nil {
 		return redisclient.Swap{}, err
 	}
 	write := redisclient.Swap{
 		Key:   s.key(r.ID),
 		Fresh: swap.Old == nil,
-		New:   redisclient.Value{Revision: r.Revision, Final: r.Ended, Data: data},
+		New:   value,
 		Life:  r.KeepUntil().Sub(Now(ctx)),
 	}
 	if swap.Old != nil {
@@ -280,8 +280,17 @@ func (s *RedisStore) write(ctx context.Context, swap Swap) (redisclient.Swap, er
 	return write, nil
 }
 
+// redisValue returns what is stored for r.
+func redisValue(r *Record) (redisclient.Value, error) {
+	v, err := redisclient.NewValue(r.Revision, r.Ended, r.size())
+	if err != nil {
+		return nil, err
+	}
+	return r.AppendBinary(v)
+}
+
 // conflictError returns a conflict with what is stored. What makes no sense is as good as not known.
-func conflictError(id string, stored *redisclient.Value) error {
+func conflictError(id string, stored redisclient.Value) error {
 	conflict := &ConflictError{ID: id}
 	if stored == nil {
 		return conflict
@@ -309,7 +318,7 @@ func (s *RedisStore) End(ctx context.Context, tombstone *Record) (*Record, error
 		return nil, redisError(err)
 	case found == nil:
 		return nil, nil
-	case found.Final:
+	case found.Final():
 		return nil, conflictError(tombstone.ID, found)
 	}
 	replaced, err := readRedisValue(tombstone.ID, found)
@@ -335,7 +344,7 @@ func (s *RedisStore) UserSessions(ctx context.Context, realm, user string) ([]*R
 		if one.Head == nil {
 			continue
 		}
-		if r, ok := readRedisHead(one.Head.Data); !ok {
+		if r, ok := readRedisHead(one.Head.Data()); !ok {
 			cut = append(cut, one.Member)
 		} else if r.ID == one.Member {
 			records = append(records, r)

@@ -26,11 +26,11 @@ type request struct {
 	answered http.Header // and after the answer to a failure: what the handler sets still, trailers included, is undone
 
 	logoutRevision string        // used by the commit under way only
-	committing     chan struct{} // holds a value while a commit is under way; made at the load
+	committing     chan struct{} // holds a value while a commit is under way; made at the first
 
 	// Guarded by session.mu.
 	stage     stage
-	cookie    string    // the Set-Cookie line that the commits so far have put into the header
+	cookie    string    // the Set-Cookie line that the response is to have
 	failure   error     // of the commit before the header
 	untold    []func()  // events and log lines that came up under the lock
 	telling   bool      // they are being told
@@ -194,6 +194,9 @@ func (q *request) abandon() {
 	q.session.mu.Lock()
 	if q.stage != open && q.unsaved() { // before the header, the panic's answer tells
 		q.reportNotKept(ErrResponseStarted)
+	}
+	if q.stage == open && q.cookie != "" { // the panic's answer has it: the session that Save stored must not be lost
+		setCookie(q.w.Header(), q.manager.config.Name, q.cookie)
 	}
 	q.stage = finished
 	q.session.mu.Unlock()

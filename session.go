@@ -411,8 +411,7 @@ func (s *Session) Destroy() error {
 // ErrResponseStarted if a cookie would have to be sent and can't be, ErrSessionEnded if the session has ended,
 // ErrCookieTooLarge, ErrTooLarge, a *StoreError, or the error of a load or of a value's encoding. Unless the session ended,
 // the changes are still there after an error, and the commit at the response's start tries again; what was done before,
-// and only its answer lost, is not done twice. As it puts the cookie into the response's header, it may not run while
-// another goroutine uses that.
+// and only its answer lost, is not done twice.
 func (s *Session) Save(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return err

@@ -10,6 +10,7 @@ import (
 	"iter"
 	"maps"
 	"slices"
+	"strings"
 	"unicode/utf8"
 )
 
@@ -21,7 +22,7 @@ type Values struct {
 }
 
 // NewValues returns the values of m, of which it keeps nothing. A nil value is none.
-func NewValues(m map[string]json.RawMessage) Values { return Values{}.edit(m) }
+func NewValues(m map[string]json.RawMessage) Values { return Values{}.edit(editsOf(m)) }
 
 // Get returns the value of key, or nil if there is none. It is a part of what v keeps, and must not be modified.
 func (v Values) Get(key string) json.RawMessage {
@@ -73,20 +74,51 @@ func cutText(b []byte) (text, rest []byte) {
 	return b[n:end:end], b[end:]
 }
 
-// edit returns the values with those of edits in place of the ones there were; nil stands for none.
-func (v Values) edit(edits map[string]json.RawMessage) Values {
+// edits are values that lie over others, sorted by key.
+type edits []edit
+
+type edit struct {
+	key string
+	raw json.RawMessage // nil for a deleted one
+}
+
+func editsOf(m map[string]json.RawMessage) edits {
+	all := make(edits, 0, len(m))
+	for _, key := range slices.Sorted(maps.Keys(m)) {
+		all = append(all, edit{key, m[key]})
+	}
+	return all
+}
+
+// find returns the place of key, and reports whether it is there.
+func (e edits) find(key string) (int, bool) {
+	return slices.BinarySearchFunc(e, key, func(e edit, key string) int { return strings.Compare(e.key, key) })
+}
+
+// with returns e, which it may modify, with the value of key.
+func (e edits) with(key string, raw json.RawMessage) edits {
+	i, there := e.find(key)
+	if there {
+		e[i].raw = raw
+		return e
+	}
+	return slices.Insert(e, i, edit{key, raw})
+}
+
+// edit returns the values with those of edits in place of the ones there were.
+func (v Values) edit(edits edits) Values {
 	if len(edits) == 0 {
 		return v
 	}
 	room := len(v.packed)
-	for key, raw := range edits {
-		room += textSize(len(key)) + textSize(len(raw))
+	for _, e := range edits {
+		room += textSize(len(e.key)) + textSize(len(e.raw))
 	}
 	next := Values{packed: make([]byte, 0, room)}
 	rest := v.packed
-	for _, key := range slices.Sorted(maps.Keys(edits)) {
-		rest = next.moveUpTo(key, rest)
-		next.add(key, edits[key])
+	for _, e := range edits {
+		rest = next.moveUpTo(e.key, rest)
+		next.add(e.key, e.raw)
 	}
 	next.packed = append(next.packed, rest...)
 	for len(rest) > 0 {

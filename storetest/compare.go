@@ -56,10 +56,8 @@ func equalFields(got, want any) bool {
 		return got.Equal(want.(time.Time))
 	case []session.StoredFlash:
 		return slices.Equal(got, want.([]session.StoredFlash))
-	case []session.PastRevision:
-		return slices.EqualFunc(got, want.([]session.PastRevision), func(a, b session.PastRevision) bool {
-			return a.Revision == b.Revision && a.At.Equal(b.At)
-		})
+	case session.Revisions:
+		return slices.Equal(slices.Collect(got.All()), slices.Collect(want.(session.Revisions).All()))
 	}
 	return reflect.DeepEqual(got, want)
 }

@@ -62,7 +62,7 @@ var brokenStores = []struct {
 		stored: func(_ *flawed, w swap, _ *record, _ bool, _ time.Time) *record {
 			return edited(w.New, func(r *record) {
 				if r.Ended {
-					r.Latest = nil
+					r.Latest = session.Revisions{}
 				}
 			})
 		},

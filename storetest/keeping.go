@@ -32,7 +32,8 @@ func tombstoneRoundTrip(x *trial) {
 		"a tombstone": func(*session.Record) {},
 		"a tombstone with a successor": func(r *session.Record) {
 			r.Successor = text()
-			r.Latest = []session.PastRevision{{Revision: text(), At: x.now.Add(-time.Second)}, {Revision: r.Revision, At: x.now}}
+			r.Latest = session.NewRevisions(session.PastRevision{Revision: text(), At: x.now.Add(-time.Second)},
+				session.PastRevision{Revision: r.Revision, At: x.now})
 		},
 		"a tombstone of what was ended from outside": func(r *session.Record) { r.Revoked = true },
 	} {

@@ -117,7 +117,7 @@ func (s *sealed) Swap(ctx context.Context, token session.Token, swaps ...swap) (
 			}
 			continue
 		}
-		sealedRecord := edited(w.New, func(r *record) { r.Revision, r.Latest = "", nil })
+		sealedRecord := edited(w.New, func(r *record) { r.Revision, r.Latest = "", session.Revisions{} })
 		raw, err := json.Marshal(sealedRecord)
 		if err != nil {
 			return session.Token{}, err

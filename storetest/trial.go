@@ -71,7 +71,8 @@ func (x *trial) full() *session.Record {
 	r.IssuedAt, r.RegeneratedAt = x.now.Add(-time.Hour), x.now.Add(-30*time.Minute)
 	r.LastUsedAt, r.Deadline = x.now.Add(-time.Minute-time.Microsecond), x.now.Add(5*time.Hour+time.Microsecond)
 	r.Flashes = []session.StoredFlash{{ID: "2", Category: "info", Message: "hello"}, {ID: "1", Message: "again"}}
-	r.Latest = []session.PastRevision{{Revision: text(), At: x.now.Add(-time.Second)}, {Revision: r.Revision, At: x.now}}
+	r.Latest = session.NewRevisions(session.PastRevision{Revision: text(), At: x.now.Add(-time.Second)},
+		session.PastRevision{Revision: r.Revision, At: x.now})
 	return r
 }
 
@@ -262,7 +263,7 @@ func copyOf(r *session.Record) *session.Record {
 		values[key] = bytes.Clone(raw)
 	}
 	next.Values = session.NewValues(values)
-	next.Flashes, next.Latest = slices.Clone(r.Flashes), slices.Clone(r.Latest)
+	next.Flashes, next.Latest = slices.Clone(r.Flashes), session.NewRevisions(slices.Collect(r.Latest.All())...)
 	return &next
 }
 

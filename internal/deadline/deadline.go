@@ -67,6 +67,38 @@ func (c *Context) Err() error {
 	return c.Context.Err()
 }
 
+var timers = sync.Pool{New: func() any { return time.NewTimer(time.Hour) }}
+
+// Await waits until done gets a value, and returns nil; or until the context ends, and returns why. Unlike Done it takes no
+// memory.
+func (c *Context) Await(done <-chan struct{}) error {
+	t := timers.Get().(*time.Timer)
+	defer timers.Put(t)
+	defer t.Stop()
+	t.Reset(time.Until(c.deadline))
+	select {
+	case <-done:
+		return nil
+	case <-t.C:
+		return context.DeadlineExceeded
+	case <-c.Context.Done():
+		return c.Context.Err()
+	}
+}
+
+// Await is the method for any context.
+func Await(ctx context.Context, done <-chan struct{}) error {
+	if c, ok := ctx.(interface{ Await(<-chan struct{}) error }); ok {
+		return c.Await(done)
+	}
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
 // Value returns the parent's value of key. Package context asks so for what cancels c, too: a context that is derived
 // from it then needs no goroutine.
 func (c *Context) Value(key any) any {

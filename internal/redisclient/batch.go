@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/doorman-go/session/internal/deadline"
 )
 
 // batcher sends commands that are wanted at the same time together: the system calls to write and to read, on both sides,
@@ -94,15 +96,13 @@ func (b *batcher) processTogether(ctx context.Context, cmd redis.Cmder) error {
 	q.ctx, q.cmd = ctx, cmd
 	q.state.Store(stateWaiting)
 	b.enqueue(q)
-	select {
-	case <-q.done:
-		q.ctx, q.cmd = nil, nil
-		queuedPool.Put(q)
-		return cmd.Err()
-	case <-ctx.Done():
+	if err := deadline.Await(ctx, q.done); err != nil {
 		q.state.CompareAndSwap(stateWaiting, stateGivenUp)
-		return ctx.Err()
+		return err
 	}
+	q.ctx, q.cmd = nil, nil
+	queuedPool.Put(q)
+	return cmd.Err()
 }
 
 func (b *batcher) enqueue(q *queued) {
@@ -167,7 +167,7 @@ func (noRetry) NoRetry() bool { return true }
 // execBatch sends the commands that are still wanted, once, and gives up when the first of them is to be given up: the
 // others then try by themselves.
 func (b *batcher) execBatch(batch []*queued) {
-	var deadline time.Time
+	var first time.Time
 	p := b.client.Pipeline()
 	taken := batch[:0]
 	for _, q := range batch {
@@ -179,8 +179,8 @@ func (b *batcher) execBatch(batch []*queued) {
 			q.cmd.SetErr(err)
 			continue
 		}
-		if d, ok := q.ctx.Deadline(); ok && (deadline.IsZero() || d.Before(deadline)) {
-			deadline = d
+		if d, ok := q.ctx.Deadline(); ok && (first.IsZero() || d.Before(first)) {
+			first = d
 		}
 		cmd := q.cmd
 		if p.Len() == 0 {
@@ -189,9 +189,9 @@ func (b *batcher) execBatch(batch []*queued) {
 		_ = p.Process(q.ctx, cmd)
 	}
 	ctx := context.Background()
-	if !deadline.IsZero() {
+	if !first.IsZero() {
 		var cancel context.CancelFunc
-		ctx, cancel = context.WithDeadline(ctx, deadline)
+		ctx, cancel = context.WithDeadline(ctx, first)
 		defer cancel()
 	}
 	if p.Len() > 0 {

@@ -125,7 +125,7 @@ func cached(t *testing.T, server *redistest.Server, address string) (near, far *
 // look reads by way of the cache, and reports whether it was the cache that answered.
 func look(t *testing.T, c *Client, key string) (data string, near bool) {
 	if v, ok := c.Cache().Get(prefix + key); ok {
-		return string(v.(*Value).Data), true
+		return string(v.(Value).Data()), true
 	}
 	read := c.Cache().Begin(prefix + key)
 	v, err := c.Get(t.Context(), prefix+key)
@@ -133,8 +133,8 @@ func look(t *testing.T, c *Client, key string) (data string, near bool) {
 		c.Cache().End(prefix+key, read, nil, "")
 		return err.Error(), false
 	}
-	c.Cache().End(prefix+key, read, v, v.Revision)
-	return string(v.Data), false
+	c.Cache().End(prefix+key, read, v, v.Revision())
+	return string(v.Data()), false
 }
 
 func warm(t *testing.T, c *Client, key string) {

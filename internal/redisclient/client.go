@@ -99,49 +99,6 @@ func (c *Client) isAtomic() bool {
 	return ok
 }
 
-// Value is what is stored under a key.
-type Value struct {
-	Revision string
-	Final    bool // it is never replaced by End
-	Data     []byte
-}
-
-const (
-	isFinal  = 'T'
-	notFinal = 'R'
-)
-
-// frameRevision returns what the stored value begins with.
-func frameRevision(revision string) string { return string([]byte{byte(len(revision))}) + revision }
-
-func (v Value) pack() []byte {
-	raw := make([]byte, 0, 2+len(v.Revision)+len(v.Data))
-	raw = append(raw, byte(len(v.Revision)))
-	raw = append(raw, v.Revision...)
-	if v.Final {
-		raw = append(raw, isFinal)
-	} else {
-		raw = append(raw, notFinal)
-	}
-	return append(raw, v.Data...)
-}
-
-// unpack returns nil for what was not packed. The value refers to raw.
-func unpack(raw []byte) *Value {
-	if len(raw) == 0 {
-		return nil
-	}
-	size := int(raw[0])
-	if len(raw) < size+2 {
-		return nil
-	}
-	flag := raw[1+size]
-	if flag != isFinal && flag != notFinal {
-		return nil
-	}
-	return &Value{Revision: string(raw[1 : 1+size]), Final: flag == isFinal, Data: raw[size+2:]}
-}
-
 var (
 	// ErrMissing means that nothing is stored.
 	ErrMissing = errors.New("session: nothing is stored there")
@@ -150,7 +107,7 @@ var (
 )
 
 // Get returns the value of key, which must not be modified.
-func (c *Client) Get(ctx context.Context, key string) (*Value, error) {
+func (c *Client) Get(ctx context.Context, key string) (Value, error) {
 	cmd := redis.NewStringCmd(ctx, "get", key)
 	if err := c.process(ctx, cmd); err != nil {
 		if errors.Is(err, redis.Nil) {
@@ -159,37 +116,26 @@ func (c *Client) Get(ctx context.Context, key string) (*Value, error) {
 		return nil, c.explain(err)
 	}
 	raw, _ := cmd.Bytes()
-	v := unpack(raw)
+	v := asValue(raw)
 	if v == nil {
 		return nil, ErrForeign
 	}
 	return v, nil
 }
 
-// Swap replaces a value.
-type Swap struct {
-	Key   string
-	Fresh bool   // nothing may be stored
-	Old   string // otherwise the revision that must be stored
-	New   Value
-	Life  time.Duration
-
-	List, Member string // a list that must have the member for as long as the value lives; or ""
-}
-
 // Conflict says which of several swaps met something else than it expected, and what: nil for nothing, or what is no
 // Value.
 type Conflict struct {
 	Place   int
-	Current *Value
+	Current Value
 }
 
 // Swap makes the swaps. On one server and with Sentinel it makes all or none, and otherwise one by one up to the first
 // that meets something else. A value that has New's revision already is replaced by itself.
 func (c *Client) Swap(ctx context.Context, swaps ...Swap) (*Conflict, error) {
 	for _, s := range swaps {
-		if len(s.New.Revision) > 255 || len(s.Old) > 255 {
-			return nil, errors.New("session: a revision is longer than 255 bytes")
+		if len(s.Old) > maxRevision {
+			return nil, errLongRevision
 		}
 	}
 	switch {
@@ -215,16 +161,9 @@ func conflictOf(place int, reply any) *Conflict {
 	case int64:
 		return nil
 	case string:
-		return &Conflict{place, unpack([]byte(reply))}
+		return &Conflict{place, asValue([]byte(reply))}
 	}
 	return &Conflict{Place: place}
-}
-
-func (s Swap) old() string {
-	if s.Fresh {
-		return ""
-	}
-	return frameRevision(s.Old)
 }
 
 // milliseconds returns a time to live, which is never zero: that would be an error, or for ever.
@@ -233,11 +172,11 @@ func milliseconds(life time.Duration) int64 {
 }
 
 func (c *Client) swapOne(s Swap) call {
-	args := []any{s.old(), s.New.pack(), milliseconds(s.Life)}
+	one := newCall(swapScript, []string{s.Key}, s.old(), []byte(s.New), milliseconds(s.Life))
 	if c.replicas > 0 {
-		args = append(args, "wait")
+		one.args = append(one.args, "wait")
 	}
-	return call{swapScript, []string{s.Key}, args}
+	return one
 }
 
 func (c *Client) swapAll(swaps []Swap) call {
@@ -245,17 +184,17 @@ func (c *Client) swapAll(swaps []Swap) call {
 	if c.replicas > 0 {
 		wait = "wait"
 	}
-	all := call{swapAllScript, make([]string, 0, 2*len(swaps)), append(make([]any, 0, 2+5*len(swaps)), len(swaps), wait)}
+	keys, args := make([]string, 0, 2*len(swaps)), append(make([]any, 0, 2+5*len(swaps)), len(swaps), wait)
 	for _, s := range swaps {
-		all.keys = append(all.keys, s.Key)
-		all.args = append(all.args, s.old(), s.New.pack(), milliseconds(s.Life), s.List, s.Member)
+		keys = append(keys, s.Key)
+		args = append(args, s.old(), []byte(s.New), milliseconds(s.Life), s.List, s.Member)
 	}
 	for _, s := range swaps {
 		if s.List != "" {
-			all.keys = append(all.keys, s.List)
+			keys = append(keys, s.List)
 		}
 	}
-	return all
+	return newCall(swapAllScript, keys, args...)
 }
 
 // swapInTurn makes one swap after the other, where they live on different servers. A member is in its list before its
@@ -264,12 +203,12 @@ func (c *Client) swapAll(swaps []Swap) call {
 func (c *Client) swapInTurn(ctx context.Context, swaps []Swap) (*Conflict, error) {
 	var before, after []call
 	for _, s := range swaps {
-		if s.List != "" && !s.New.Final {
+		if s.List != "" && !s.New.Final() {
 			before = append(before, enlist(s.List, s.Member, s.Life, false))
 		}
 	}
 	for i, s := range swaps {
-		if len(before) > 0 && !s.New.Final {
+		if len(before) > 0 && !s.New.Final() {
 			if _, err := c.runAll(ctx, before); err != nil {
 				return nil, err
 			}
@@ -284,7 +223,7 @@ func (c *Client) swapInTurn(ctx context.Context, swaps []Swap) (*Conflict, error
 		if conflict := conflictOf(i, replies[len(replies)-1]); conflict != nil {
 			return conflict, nil
 		}
-		if s.List != "" && s.New.Final {
+		if s.List != "" && s.New.Final() {
 			after = append(after, enlist(s.List, s.Member, s.Life, true))
 		}
 	}
@@ -300,23 +239,23 @@ func enlist(list, member string, life time.Duration, final bool) call {
 	if final {
 		text = "final"
 	}
-	return call{enlistScript, []string{list}, []any{member, milliseconds(life), text}}
+	return newCall(enlistScript, []string{list}, member, milliseconds(life), text)
 }
 
 // End puts a final value in the place of whatever is stored but another final one, and returns what it found: nil for
 // nothing, or for what is no Value.
-func (c *Client) End(ctx context.Context, s Swap) (*Value, error) {
-	ending := call{endScript, []string{s.Key}, []any{s.New.pack(), milliseconds(s.Life)}}
+func (c *Client) End(ctx context.Context, s Swap) (Value, error) {
+	ending := newCall(endScript, []string{s.Key}, []byte(s.New), milliseconds(s.Life))
 	if s.List != "" && c.isAtomic() {
-		ending.keys, ending.args = append(ending.keys, s.List), append(ending.args, s.Member)
+		ending = newCall(endScript, []string{s.Key, s.List}, []byte(s.New), milliseconds(s.Life), s.Member)
 	}
 	reply, err := c.run(ctx, ending)
 	if err != nil {
 		return nil, err
 	}
 	text, _ := reply.(string)
-	found := unpack([]byte(text))
-	if s.List == "" || c.isAtomic() || found != nil && found.Final {
+	found := asValue([]byte(text))
+	if s.List == "" || c.isAtomic() || found != nil && found.Final() {
 		return found, nil
 	}
 	_, err = c.run(ctx, enlist(s.List, s.Member, s.Life, true))
@@ -331,7 +270,7 @@ const (
 // Listed is a member of a list, and what its value begins with: nil if there is none.
 type Listed struct {
 	Member string
-	Head   *Value
+	Head   Value
 }
 
 // List returns the members of a list and the first size bytes of their values, whose keys are prefix and member. The
@@ -357,7 +296,7 @@ func (c *Client) List(ctx context.Context, list, prefix string, size int) ([]Lis
 }
 
 // listMembers returns a list's members, and what the values of the first of them begin with.
-func (c *Client) listMembers(ctx context.Context, list, prefix string, size int) ([]string, []*Value, error) {
+func (c *Client) listMembers(ctx context.Context, list, prefix string, size int) ([]string, []Value, error) {
 	if !c.isAtomic() {
 		cmd := redis.NewStringSliceCmd(ctx, "zrange", list, 0, -1)
 		err := c.process(ctx, cmd)
@@ -366,7 +305,7 @@ func (c *Client) listMembers(ctx context.Context, list, prefix string, size int)
 		}
 		return cmd.Val(), nil, nil
 	}
-	reply, err := c.runUnawaited(ctx, call{listScript, []string{list}, []any{prefix, size - 1, listAtOnce}})
+	reply, err := c.runUnawaited(ctx, newCall(listScript, []string{list}, prefix, size-1, listAtOnce))
 	if err != nil {
 		return nil, nil, err
 	}
@@ -375,9 +314,9 @@ func (c *Client) listMembers(ctx context.Context, list, prefix string, size int)
 		return nil, nil, fmt.Errorf("session: Redis answered %T for a list", reply)
 	}
 	members, heads := texts(parts[0]), texts(parts[1])
-	values := make([]*Value, len(heads))
+	values := make([]Value, len(heads))
 	for i, head := range heads {
-		values[i] = unpack([]byte(head))
+		values[i] = asValue([]byte(head))
 	}
 	return members, values, nil
 }
@@ -392,13 +331,13 @@ func texts(reply any) []string {
 }
 
 // GetAll returns the values of keys, nil for those that are missing or hold something else. The cache has no part in it.
-func (c *Client) GetAll(ctx context.Context, keys []string) ([]*Value, error) {
+func (c *Client) GetAll(ctx context.Context, keys []string) ([]Value, error) {
 	return c.read(ctx, keys, 0)
 }
 
 // read returns the first size bytes of values, or the whole values if size is zero.
-func (c *Client) read(ctx context.Context, keys []string, size int) ([]*Value, error) {
-	values := make([]*Value, 0, len(keys))
+func (c *Client) read(ctx context.Context, keys []string, size int) ([]Value, error) {
+	values := make([]Value, 0, len(keys))
 	for some := range slices.Chunk(keys, readAtOnce) {
 		replies, _ := c.redis.Pipelined(ctx, func(p redis.Pipeliner) error { // each reply has its own error
 			for _, key := range some {
@@ -412,7 +351,7 @@ func (c *Client) read(ctx context.Context, keys []string, size int) ([]*Value, e
 				return nil, c.explain(err)
 			}
 			raw, _ := reply.(*redis.StringCmd).Bytes()
-			values = append(values, unpack(raw))
+			values = append(values, asValue(raw))
 		}
 	}
 	return values, nil
@@ -439,7 +378,7 @@ func (c *Client) run(ctx context.Context, one call) (any, error) {
 }
 
 func (c *Client) runUnawaited(ctx context.Context, one call) (any, error) {
-	at := c.node(ctx, one.keys[0])
+	at := c.node(ctx, one.key)
 	cmd := one.command(ctx, at.knows(one.script))
 	err := c.process(ctx, cmd)
 	if redis.HasErrorPrefix(err, "NOSCRIPT") { // the server was started again
@@ -482,7 +421,7 @@ func (c *Client) runTogether(ctx context.Context, client pipeliner, calls []call
 		var wait *redis.Cmd
 		commands, _ := client.Pipelined(ctx, func(p redis.Pipeliner) error { // each reply has its own error
 			for _, i := range places {
-				at := c.node(ctx, calls[i].keys[0])
+				at := c.node(ctx, calls[i].key)
 				_ = p.Process(ctx, calls[i].command(ctx, known && at.knows(calls[i].script)))
 			}
 			if patience > 0 {
@@ -500,7 +439,7 @@ func (c *Client) runTogether(ctx context.Context, client pipeliner, calls []call
 			case err != nil && !errors.Is(err, redis.Nil):
 				return nil, c.explain(err)
 			}
-			c.node(ctx, calls[i].keys[0]).learn(calls[i].script)
+			c.node(ctx, calls[i].key).learn(calls[i].script)
 			replies[i] = reply
 		}
 		if places = unknown; wait != nil && len(unknown) == 0 {
@@ -517,7 +456,7 @@ func (c *Client) runTogether(ctx context.Context, client pipeliner, calls []call
 func (c *Client) runAwaited(ctx context.Context, calls []call) ([]any, error) {
 	masters := make(map[*redis.Client][]int) // the places of their calls
 	for i, one := range calls {
-		master, err := c.master(ctx, one.keys[0])
+		master, err := c.master(ctx, one.key)
 		if err != nil {
 			return nil, c.explain(err)
 		}

@@ -102,7 +102,7 @@ func kinds(t *testing.T) (*redistest.Server, map[string]*Client) {
 	return server, map[string]*Client{"one server": one, "in turn": made(t, across{one.Redis()}, 0)}
 }
 
-func value(revision, data string) Value { return Value{Revision: revision, Data: []byte(data)} }
+func value(revision, data string) Value { return append(probeValue(revision, false), data...) }
 
 func first(key, revision, data string) Swap {
 	return Swap{Key: prefix + key, Fresh: true, New: value(revision, data), Life: time.Hour}
@@ -118,7 +118,7 @@ func (s Swap) in(list string) Swap {
 }
 
 func (s Swap) final(life time.Duration) Swap {
-	s.New.Final, s.Life = true, life
+	s.New, s.Life = append(probeValue(s.New.Revision(), true), s.New.Data()...), life
 	return s
 }
 
@@ -144,7 +144,7 @@ func got(t testing.TB, c *Client, key string) string {
 		require.ErrorIs(t, err, ErrMissing)
 		return ""
 	}
-	return string(v.Data)
+	return string(v.Data())
 }
 
 func TestSwap_ComparesRevisions(t *testing.T) {
@@ -157,12 +157,12 @@ func TestSwap_ComparesRevisions(t *testing.T) {
 
 			swapped(t, c, first(key, "1", "a"))
 			swapped(t, c, first(key, "1", "a")) // sent again
-			require.Equal(t, "a", string(met(t, c, first(key, "other", "x")).Current.Data))
+			require.Equal(t, "a", string(met(t, c, first(key, "other", "x")).Current.Data()))
 
 			swapped(t, c, next(key, "1", "2", "b"))
 			swapped(t, c, next(key, "1", "2", "b")) // sent again
 			conflict := met(t, c, next(key, "1", "3", "c"))
-			require.Equal(t, value("2", "b"), *conflict.Current)
+			require.Equal(t, value("2", "b"), conflict.Current)
 			require.Equal(t, "b", got(t, c, key))
 
 			require.NotNil(t, met(t, c, next(key, "", "4", "d")), "a revision is not its beginning")
@@ -181,7 +181,9 @@ func TestSwap_ARevisionHasItsLimit(t *testing.T) {
 	long := strings.Repeat("r", 255)
 	swapped(t, clients["one server"], first("a", long, "a"))
 	swapped(t, clients["one server"], next("a", long, "1", "b"))
-	_, err := clients["one server"].Swap(t.Context(), first("b", long+"r", "a"))
+	_, err := clients["one server"].Swap(t.Context(), next("a", long+"r", "2", "c"))
+	require.ErrorContains(t, err, "longer than 255 bytes")
+	_, err = NewValue(long+"r", false, 0)
 	require.ErrorContains(t, err, "longer than 255 bytes")
 }
 
@@ -192,7 +194,7 @@ func TestSwap_SeveralAreMadeAllOrNone(t *testing.T) {
 	swapped(t, c, first("taken", "1", "x"))
 	conflict := met(t, c, next("old", "1", "2", "b").final(time.Minute), first("taken", "3", "c"))
 	require.Equal(t, 1, conflict.Place)
-	require.Equal(t, "x", string(conflict.Current.Data))
+	require.Equal(t, "x", string(conflict.Current.Data()))
 	require.Equal(t, "a", got(t, c, "old"), "nothing is made")
 
 	both := []Swap{next("old", "1", "2", "b").final(time.Minute), first("new", "3", "c").in("ada")}
@@ -202,7 +204,7 @@ func TestSwap_SeveralAreMadeAllOrNone(t *testing.T) {
 	require.Equal(t, "c", got(t, c, "new"))
 	conflict = met(t, c, next("old", "1", "4", "d"), next("new", "3", "5", "e"))
 	require.Zero(t, conflict.Place)
-	require.True(t, conflict.Current.Final)
+	require.True(t, conflict.Current.Final())
 	require.Equal(t, "c", got(t, c, "new"))
 }
 
@@ -272,18 +274,18 @@ func TestEnd(t *testing.T) {
 	for name, c := range clients {
 		t.Run(name, func(t *testing.T) {
 			key := strings.ReplaceAll(name, " ", "-")
-			end := func(revision string) *Value {
+			end := func(revision string) Value {
 				v, err := c.End(t.Context(), first(key, revision, "ended").final(time.Minute).in("ada"))
 				require.NoError(t, err)
 				return v
 			}
 			swapped(t, c, first(key, "1", "a"))
-			require.Equal(t, value("1", "a"), *end("2"))
+			require.Equal(t, value("1", "a"), end("2"))
 			require.Equal(t, "ended", got(t, c, key))
 			found := end("3")
-			require.True(t, found.Final, "it was there already")
-			require.Equal(t, "2", found.Revision, "and stays")
-			require.Equal(t, "2", met(t, c, next(key, "1", "4", "b")).Current.Revision)
+			require.True(t, found.Final(), "it was there already")
+			require.Equal(t, "2", found.Revision(), "and stays")
+			require.Equal(t, "2", met(t, c, next(key, "1", "4", "b")).Current.Revision())
 
 			found, err := c.End(t.Context(), first(key+"-none", "1", "ended").final(time.Minute))
 			require.NoError(t, err)
@@ -300,14 +302,14 @@ func TestEnd_GetsThroughWhateverOthersWrite(t *testing.T) {
 	var writers sync.WaitGroup
 	for w := range 8 {
 		writers.Go(func() {
-			v := &Value{Revision: "0"}
-			for i := 0; !v.Final; i++ {
-				conflict, err := c.Swap(t.Context(), next("busy", v.Revision, fmt.Sprint(w, i), "x"))
+			v := value("0", "")
+			for i := 0; !v.Final(); i++ {
+				conflict, err := c.Swap(t.Context(), next("busy", v.Revision(), fmt.Sprint(w, i), "x"))
 				if err != nil {
 					t.Error(err)
 					return
 				}
-				v = &Value{Revision: fmt.Sprint(w, i)}
+				v = value(fmt.Sprint(w, i), "")
 				if conflict != nil {
 					v = conflict.Current
 				}
@@ -329,7 +331,7 @@ func list(t testing.TB, c *Client, name string) map[string]string {
 	for _, one := range listed {
 		all[one.Member] = ""
 		if one.Head != nil {
-			all[one.Member] = string(one.Head.Data)
+			all[one.Member] = string(one.Head.Data())
 		}
 	}
 	return all
@@ -356,7 +358,7 @@ func TestList(t *testing.T) {
 
 			values, err := c.GetAll(t.Context(), []string{prefix + user + "6", prefix + user + "7", prefix + user + "8"})
 			require.NoError(t, err)
-			require.Equal(t, "data "+user+"6", string(values[0].Data))
+			require.Equal(t, "data "+user+"6", string(values[0].Data()))
 			require.Nil(t, values[1])
 			require.Nil(t, values[2])
 		})

@@ -294,20 +294,25 @@ func (c *Client) tryScripts(ctx context.Context, prefix string) error {
 		return err
 	}
 	value, list := probe(prefix)
-	first := Swap{Key: value, Fresh: true, New: Value{Revision: "1"}, Life: probeLife, List: list, Member: "1"}
-	second := Swap{Key: value + ":second", Fresh: true, New: Value{Revision: "1"}, Life: probeLife}
+	first := Swap{Key: value, Fresh: true, New: probeValue("1", false), Life: probeLife, List: list, Member: "1"}
+	second := Swap{Key: value + ":second", Fresh: true, New: probeValue("1", false), Life: probeLife}
 	if _, err := unawaited.Swap(ctx, first, second); err != nil {
 		return err
 	}
 	if _, err := unawaited.Swap(ctx, second); err != nil {
 		return err
 	}
-	first.New = Value{Revision: "2", Final: true}
+	first.New = probeValue("2", true)
 	if _, err := unawaited.End(ctx, first); err != nil {
 		return err
 	}
 	_, err = unawaited.List(ctx, list, prefix, 1)
 	return err
+}
+
+func probeValue(revision string, final bool) Value {
+	v, _ := NewValue(revision, final, 0) // only a long revision is refused
+	return v
 }
 
 var forbiddenText = regexp.MustCompile(`^NOPERM|has no permissions|The user executing the script can't|ACL failure in script`)

@@ -349,7 +349,7 @@ func TestCluster(t *testing.T) {
 	swapped(t, c, end, first("new", "1", "b").in("ada")) // sent again
 	conflict := met(t, c, end, first("new", "other", "b").in("ada"))
 	require.Equal(t, 1, conflict.Place)
-	require.Equal(t, "b", string(conflict.Current.Data))
+	require.Equal(t, "b", string(conflict.Current.Data()))
 	require.Zero(t, met(t, c, next("old", "1", "3", "y"), first("other", "1", "b").in("ada")).Place)
 	require.Empty(t, got(t, c, "other"))
 	require.Equal(t, map[string]string{"new": "b", "other": ""}, list(t, c, "ada"))
@@ -359,7 +359,7 @@ func TestCluster(t *testing.T) {
 	swapped(t, c, next("new", "1", "2", "x").final(time.Minute).in("ada"), first("newer", "1", "c").in("ada"))
 	found, err := c.End(t.Context(), first("newer", "2", "x").final(time.Minute).in("ada"))
 	require.NoError(t, err)
-	require.Equal(t, "c", string(found.Data))
+	require.Equal(t, "c", string(found.Data()))
 	require.Len(t, list(t, c, "ada"), 3)
 }
 

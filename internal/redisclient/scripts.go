@@ -4,15 +4,13 @@ import (
 	"context"
 	"crypto/sha1" //nolint:gosec // it is how Redis names scripts
 	"encoding/hex"
+	"slices"
 	"strings"
 	"sync/atomic"
 
 	"github.com/redis/go-redis/v9"
 )
 
-// A stored value is a byte that says how long its revision is, the revision, a byte that says whether it is final, and the
-// data. So a script compares a prefix, and reads nothing else.
-//
 // Scripts write values and lists with the same time to live, counted by the server's clock, so that no process's clock
 // decides over what another one wrote. Of a list they drop members whose time was over a minute ago. A list lives as long
 // as its longest member. The right to give it a time to live is used before the first member is added: where it is
@@ -134,23 +132,28 @@ func newScript(place int, text string) *script {
 // call is one run of a script.
 type call struct {
 	script *script
-	keys   []string
-	args   []any
+	key    string // the first one, which tells the server
+	args   []any  // of the command: two places for its name and the script, how many keys there are, the keys, and the arguments
+}
+
+func newCall(s *script, keys []string, args ...any) call {
+	all := append(make([]any, 0, 3+len(keys)+len(args)), nil, nil, len(keys))
+	for _, key := range keys {
+		all = append(all, key)
+	}
+	return call{s, keys[0], append(all, args...)}
 }
 
 // command returns the call as a command: by the script's hash where the server knows it, and with the whole script
 // otherwise.
 func (c call) command(ctx context.Context, known bool) *redis.Cmd {
-	all := make([]any, 0, 3+len(c.keys)+len(c.args))
 	if known {
-		all = append(all, "evalsha", c.script.sha, len(c.keys))
-	} else {
-		all = append(all, "eval", c.script.text, len(c.keys))
+		c.args[0], c.args[1] = "evalsha", c.script.sha
+		return redis.NewCmd(ctx, c.args...)
 	}
-	for _, key := range c.keys {
-		all = append(all, key)
-	}
-	return redis.NewCmd(ctx, append(all, c.args...)...)
+	args := slices.Clone(c.args) // another command with them may be on its way
+	args[0], args[1] = "eval", c.script.text
+	return redis.NewCmd(ctx, args...)
 }
 
 // node is a server, and which scripts it knows.

@@ -1,0 +1,76 @@
+package redisclient
+
+import (
+	"errors"
+	"time"
+)
+
+// Value is what is stored under a key: a byte that says how long its revision is, the revision, a byte that says whether it
+// is final, and the data. So a script compares a prefix, and reads nothing else.
+type Value []byte
+
+const (
+	isFinal  = 'T' // it is never replaced by End
+	notFinal = 'R'
+
+	maxRevision = 255 // bytes
+)
+
+var errLongRevision = errors.New("session: a revision is longer than 255 bytes")
+
+// NewValue returns a value to which up to room bytes of data are appended.
+func NewValue(revision string, final bool, room int) (Value, error) {
+	if len(revision) > maxRevision {
+		return nil, errLongRevision
+	}
+	v := append(make(Value, 0, 2+len(revision)+room), byte(len(revision)))
+	v = append(v, revision...)
+	if final {
+		return append(v, isFinal), nil
+	}
+	return append(v, notFinal), nil
+}
+
+// asValue returns nil for what is no value.
+func asValue(raw []byte) Value {
+	v := Value(raw)
+	if len(v) == 0 || len(v) < v.dataAt() {
+		return nil
+	}
+	if flag := v[v.dataAt()-1]; flag != isFinal && flag != notFinal {
+		return nil
+	}
+	return v
+}
+
+func (v Value) dataAt() int { return 2 + int(v[0]) }
+
+// Revision returns the value's revision.
+func (v Value) Revision() string { return string(v[1 : v.dataAt()-1]) }
+
+// Final reports whether the value is never replaced by End.
+func (v Value) Final() bool { return v[v.dataAt()-1] == isFinal }
+
+// Data returns the rest. It is a part of v.
+func (v Value) Data() []byte { return v[v.dataAt():] }
+
+// frameRevision returns what a value with the revision begins with.
+func frameRevision(revision string) string { return string([]byte{byte(len(revision))}) + revision }
+
+// Swap replaces a value.
+type Swap struct {
+	Key   string
+	Fresh bool   // nothing may be stored
+	Old   string // otherwise the revision that must be stored
+	New   Value
+	Life  time.Duration
+
+	List, Member string // a list that must have the member for as long as the value lives; or ""
+}
+
+func (s Swap) old() string {
+	if s.Fresh {
+		return ""
+	}
+	return frameRevision(s.Old)
+}

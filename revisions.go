@@ -1,0 +1,122 @@
+package session
+
+import (
+	"encoding/binary"
+	"encoding/json"
+	"iter"
+	"slices"
+	"time"
+	"unicode/utf8"
+)
+
+// Revisions are the latest revisions of a record, in their order. They are kept as the record's binary form has them: most
+// requests neither read nor change them. They are never modified; the zero Revisions has none.
+type Revisions struct {
+	packed []byte // of each the text with its length in front, and the time
+	n      int
+}
+
+// PastRevision is a revision that a record had, and since when, to the microsecond.
+type PastRevision struct {
+	Revision string    `json:"revision"`
+	At       time.Time `json:"at"`
+}
+
+const timeSize = 8 // bytes of a packed time: microseconds since 1970, the lowest byte first
+
+// NewRevisions returns these revisions.
+func NewRevisions(past ...PastRevision) (r Revisions) {
+	for _, one := range past {
+		r = r.add(one)
+	}
+	return r
+}
+
+// Len returns how many there are.
+func (r Revisions) Len() int { return r.n }
+
+// IsZero reports whether there are none.
+func (r Revisions) IsZero() bool { return r.n == 0 }
+
+// All returns the revisions.
+func (r Revisions) All() iter.Seq[PastRevision] {
+	return func(yield func(PastRevision) bool) {
+		for rest := r.packed; len(rest) > 0; {
+			var text, at []byte
+			text, at, rest = cutRevision(rest)
+			if !yield(PastRevision{string(text), unpackTime(at)}) {
+				return
+			}
+		}
+	}
+}
+
+// has reports whether revision is among them.
+func (r Revisions) has(revision string) bool {
+	for rest := r.packed; len(rest) > 0; {
+		var text []byte
+		if text, _, rest = cutRevision(rest); string(text) == revision {
+			return true
+		}
+	}
+	return false
+}
+
+// cutRevision takes the first revision off packed, which holds at least one.
+func cutRevision(packed []byte) (text, at, rest []byte) {
+	text, rest = cutText(packed)
+	return text, rest[:timeSize], rest[timeSize:]
+}
+
+func unpackTime(b []byte) time.Time {
+	return time.UnixMicro(int64(binary.LittleEndian.Uint64(b))).UTC()
+}
+
+// add returns the revisions with one more.
+func (r Revisions) add(past PastRevision) Revisions {
+	packed := make([]byte, 0, len(r.packed)+textSize(len(past.Revision))+timeSize)
+	packed = appendText(append(packed, r.packed...), past.Revision)
+	packed = binary.LittleEndian.AppendUint64(packed, uint64(past.At.UnixMicro()))
+	return Revisions{packed, r.n + 1}
+}
+
+// latest returns those that are not over at this time, and no more than most. They go from the front only, since the clocks
+// that they were noted by differ.
+func (r Revisions) latest(now time.Time, most int) Revisions {
+	for r.n > 0 {
+		_, at, rest := cutRevision(r.packed)
+		if r.n <= most && now.Sub(unpackTime(at)) < doubtWindow {
+			break
+		}
+		r = Revisions{rest, r.n - 1}
+	}
+	return r
+}
+
+// fault returns what keeps the revisions from being read again once they are written, or "".
+func (r Revisions) fault() string {
+	for past := range r.All() {
+		switch {
+		case len(past.Revision) > maxHeadText || !utf8.ValidString(past.Revision):
+			return "one of its Latest revisions is too long, or not valid UTF-8"
+		case !inRange(past.At):
+			return "the time of one of its Latest revisions is not within the years 1 to 9999"
+		}
+	}
+	return ""
+}
+
+// MarshalJSON returns a JSON array.
+func (r Revisions) MarshalJSON() ([]byte, error) {
+	return json.Marshal(slices.AppendSeq(make([]PastRevision, 0, r.n), r.All()))
+}
+
+// UnmarshalJSON reads a JSON array.
+func (r *Revisions) UnmarshalJSON(b []byte) error {
+	var past []PastRevision
+	if err := json.Unmarshal(b, &past); err != nil {
+		return err
+	}
+	*r = NewRevisions(past...)
+	return nil
+}
