@@ -184,17 +184,33 @@ func (c *Client) swapAll(swaps []Swap) call {
 	if c.replicas > 0 {
 		wait = "wait"
 	}
-	keys, args := make([]string, 0, 2*len(swaps)), append(make([]any, 0, 2+5*len(swaps)), len(swaps), wait)
+	keys, args := make([]string, 0, 2*len(swaps)), append(make([]any, 0, 2+7*len(swaps)), len(swaps), wait)
 	for _, s := range swaps {
 		keys = append(keys, s.Key)
-		args = append(args, s.old(), []byte(s.New), milliseconds(s.Life), s.List, s.Member)
+		args = append(args, s.old(), []byte(s.New), milliseconds(s.Life))
 	}
-	for _, s := range swaps {
-		if s.List != "" {
-			keys = append(keys, s.List)
+	for i, s := range swaps {
+		if s.List == "" || slices.ContainsFunc(swaps[:i], func(earlier Swap) bool { return earlier.List == s.List }) {
+			continue
 		}
+		keys = append(keys, s.List)
+		args = appendMembers(args, swaps[i:], s.List)
 	}
 	return newCall(swapAllScript, keys, args...)
+}
+
+// appendMembers appends what the swaps put into a list: how long the list is to live, how many members there are, and each with
+// its life.
+func appendMembers(args []any, swaps []Swap, list string) []any {
+	var members []any
+	var longest time.Duration
+	for _, s := range swaps {
+		if s.List == list {
+			members = append(members, s.Member, milliseconds(s.Life))
+			longest = max(longest, s.Life)
+		}
+	}
+	return append(append(args, milliseconds(longest), len(members)/2), members...)
 }
 
 // swapInTurn makes one swap after the other, where they live on different servers. A member is in its list before its

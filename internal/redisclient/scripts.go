@@ -16,17 +16,23 @@ import (
 // as its longest member. The right to give it a time to live is used before the first member is added: where it is
 // missing, no list is left behind that stays for ever.
 
-// addMember puts a member into a list: it needs the variables list, member, life and now. It begins with a write that
-// Redis refuses for want of memory, since a script that has written is refused nothing any more; and a new list has its time
-// to live as soon as it is there, since the right to set it may be missing.
-const addMember = `
-redis.call('ZADD', list, 'XX', now + life, member)
+// openList and closeList stand around what puts members into a list: they need the variables list, life and now. A new list
+// begins with a write that Redis refuses for want of memory, since a script that has written is refused nothing any more. It
+// has its time to live as soon as it is there, and the right to set that, which may be missing, is used before.
+const (
+	openList = `
 local left = redis.call('PTTL', list)
+if left == -2 then
+  redis.call('ZADD', list, 'XX', 0, '')
+  redis.call('PEXPIRE', list, life)
+end
+`
+	closeList = `
 if left < life then redis.call('PEXPIRE', list, life) end
-redis.call('ZADD', list, now + life, member)
-if left == -2 then redis.call('PEXPIRE', list, life) end
 redis.call('ZREMRANGEBYSCORE', list, '-inf', now - 60000)
 `
+	addMember = openList + "redis.call('ZADD', list, now + life, member)" + closeList
+)
 
 const readClock = `
 local clock = redis.call('TIME')
@@ -54,7 +60,7 @@ return 1`)
 	swapAllScript = newScript(1, `
 local count = tonumber(ARGV[1])
 for i = 1, count do
-  local key, old, new = KEYS[i], ARGV[5 * i - 2], ARGV[5 * i - 1]
+  local key, old, new = KEYS[i], ARGV[3 * i], ARGV[3 * i + 1]
   if redis.call('GETRANGE', key, 0, #old - 1) ~= old then
     local stored = redis.call('GET', key)
     local size = string.byte(new) + 1
@@ -64,17 +70,20 @@ for i = 1, count do
     end
   end
 end
+if KEYS[count + 1] then
 `+readClock+`
-local lists = count
-for i = 1, count do
-  local life, member = tonumber(ARGV[5 * i]), ARGV[5 * i + 2]
-  if ARGV[5 * i + 1] ~= '' then
-    lists = lists + 1
-    local list = KEYS[lists]
-    `+addMember+`
+  local at = 3 * count + 3
+  for i = count + 1, #KEYS do
+    local list, life, size = KEYS[i], tonumber(ARGV[at]), tonumber(ARGV[at + 1])
+    local members = {}
+    for j = 2, 2 * size, 2 do
+      members[j - 1], members[j] = now + ARGV[at + j + 1], ARGV[at + j]
+    end
+    at = at + 2 * size + 2
+    `+openList+"redis.call('ZADD', list, unpack(members))"+closeList+`
   end
 end
-for i = 1, count do redis.call('SET', KEYS[i], ARGV[5 * i - 1], 'PX', ARGV[5 * i]) end
+for i = 1, count do redis.call('SET', KEYS[i], ARGV[3 * i + 1], 'PX', ARGV[3 * i + 2]) end
 return 1`)
 
 	// endScript puts a final value in the place of any that is not final, and returns what it found. What is final it
