@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"hash/maphash"
+	"strings"
 	"sync"
 	"time"
 
@@ -21,15 +22,22 @@ type MemoryStore struct {
 	MaxSessions int
 
 	mu      sync.RWMutex
-	records ttlmap.Map[*memoryRecord] // by ID
-	users   map[uint64]*memoryRecord  // the first of a list, by the hash of realm and user
+	records ttlmap.Map[memoryRecord] // by ID
+	users   map[uint64]*userEntry    // the first of a list, by the hash of realm and user
 	seed    maphash.Seed
 }
 
-// memoryRecord is a stored record in the list of its user.
+// memoryRecord is a record as it is kept: packed, so that a million of them are little work for the garbage collector.
 type memoryRecord struct {
-	record         *Record
-	previous, next *memoryRecord
+	packedRecord
+	listed *userEntry // nil for a visitor's
+}
+
+// userEntry is an ID in the list of its user.
+type userEntry struct {
+	id             string
+	user           uint64 // the key of the list
+	previous, next *userEntry
 }
 
 const (
@@ -47,8 +55,8 @@ var (
 
 // NewMemoryStore returns an empty store.
 func NewMemoryStore() *MemoryStore {
-	m := &MemoryStore{users: make(map[uint64]*memoryRecord), seed: maphash.MakeSeed()}
-	m.records.Evicted = func(_ string, r *memoryRecord) { m.unlistRecord(r) }
+	m := &MemoryStore{users: make(map[uint64]*userEntry), seed: maphash.MakeSeed()}
+	m.records.Evicted = func(_ string, r memoryRecord) { m.unlist(r.listed) }
 	return m
 }
 
@@ -58,12 +66,12 @@ func (m *MemoryStore) Load(ctx context.Context, token Token) (*Record, error) {
 		return nil, err
 	}
 	m.mu.RLock()
-	r := m.record(token.ID())
+	kept, ok := m.records.Get(token.ID())
 	m.mu.RUnlock()
-	if r == nil {
+	if !ok {
 		return nil, ErrNotFound
 	}
-	return r, nil
+	return kept.unpack(), nil
 }
 
 // Swap implements Store. Several swaps are made all or none.
@@ -71,14 +79,21 @@ func (m *MemoryStore) Swap(ctx context.Context, token Token, swaps ...Swap) (Tok
 	if err := ctx.Err(); err != nil {
 		return Token{}, err
 	}
+	packed := make([]packedRecord, len(swaps))
+	for i, s := range swaps {
+		var err error
+		if packed[i], err = packRecord(s.New); err != nil {
+			return Token{}, err
+		}
+	}
 	now := Now(ctx)
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if err := m.prepareSwaps(swaps, now); err != nil {
 		return Token{}, err
 	}
-	for _, s := range swaps {
-		m.putRecord(s.New, now)
+	for i, s := range swaps {
+		m.putRecord(s.New, packed[i], now)
 	}
 	return token, nil
 }
@@ -86,6 +101,10 @@ func (m *MemoryStore) Swap(ctx context.Context, token Token, swaps ...Swap) (Tok
 // End implements Ender.
 func (m *MemoryStore) End(ctx context.Context, tombstone *Record) (*Record, error) {
 	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	packed, err := packRecord(tombstone)
+	if err != nil {
 		return nil, err
 	}
 	now := Now(ctx)
@@ -98,7 +117,7 @@ func (m *MemoryStore) End(ctx context.Context, tombstone *Record) (*Record, erro
 	if err := m.prepareSwaps([]Swap{{Old: replaced, New: tombstone}}, now); err != nil {
 		return nil, err
 	}
-	m.putRecord(tombstone, now)
+	m.putRecord(tombstone, packed, now)
 	return replaced, nil
 }
 
@@ -110,9 +129,9 @@ func (m *MemoryStore) UserSessions(ctx context.Context, realm, user string) ([]*
 	m.mu.RLock()
 	defer m.mu.RUnlock()
 	var records []*Record
-	for r := m.users[m.userHash(realm, user)]; r != nil; r = r.next {
-		if r.record.Realm == realm && r.record.User == user { // two users may have one hash
-			records = append(records, r.record)
+	for listed := m.users[m.userHash(realm, user)]; listed != nil; listed = listed.next {
+		if r := m.record(listed.id); r.Realm == realm && r.User == user { // two users may have one hash
+			records = append(records, r)
 		}
 	}
 	return records, nil
@@ -128,8 +147,8 @@ func (m *MemoryStore) Len() int {
 
 // record returns the record of id, or nil if there is none. It is called with the lock held, as all that follow.
 func (m *MemoryStore) record(id string) *Record {
-	if r, ok := m.records.Get(id); ok {
-		return r.record
+	if kept, ok := m.records.Get(id); ok {
+		return kept.unpack()
 	}
 	return nil
 }
@@ -149,31 +168,22 @@ func (m *MemoryStore) prepareSwaps(swaps []Swap, now time.Time) error {
 func (m *MemoryStore) checkSwaps(swaps []Swap) error {
 	size, full := m.records.Len(), false
 	for _, s := range swaps {
-		current := m.record(s.New.ID)
-		if !canSwap(s, current) {
-			return &ConflictError{ID: s.New.ID, Current: current}
-		}
-		if current == nil {
+		current, there := m.records.Get(s.New.ID)
+		switch {
+		case !there && s.Old == nil:
 			size++
 			limit := m.limitFor(s.New)
 			full = full || limit >= 0 && size > limit
+		case !there:
+			return &ConflictError{ID: s.New.ID}
+		case !current.isAt(s.New) && (s.Old == nil || !current.isAt(s.Old)):
+			return &ConflictError{ID: s.New.ID, Current: current.unpack()}
 		}
 	}
 	if full {
 		return errMemoryFull
 	}
 	return nil
-}
-
-// canSwap reports whether s can be made where current is stored, or has been made.
-func canSwap(s Swap, current *Record) bool {
-	switch {
-	case current == nil:
-		return s.Old == nil
-	case current.Revision == s.New.Revision:
-		return true
-	}
-	return s.Old != nil && current.Revision == s.Old.Revision
 }
 
 // limitFor returns how many records there may be when r is one of them, or a negative number if there is no limit.
@@ -188,46 +198,45 @@ func (m *MemoryStore) limitFor(r *Record) int {
 	return limit
 }
 
-// putRecord stores r in place of the record of its ID.
-func (m *MemoryStore) putRecord(r *Record, now time.Time) {
-	if old, ok := m.records.Get(r.ID); ok {
-		m.unlistRecord(old)
-	}
-	next := &memoryRecord{record: r}
-	m.records.Put(r.ID, next, r.KeepUntil(), now)
-	m.listRecord(next)
+// putRecord stores r, which packed is, in place of the record of its ID.
+func (m *MemoryStore) putRecord(r *Record, packed packedRecord, now time.Time) {
+	old, _ := m.records.Get(r.ID)
+	m.unlist(old.listed)
+	m.records.Delete(r.ID)    // or a sweep might unlist it again
+	id := strings.Clone(r.ID) // it may be a part of a longer text, which is not to be kept
+	m.records.Put(id, memoryRecord{packed, m.list(id, r)}, r.KeepUntil(), now)
 }
 
-// listRecord puts r into the list of its user.
-func (m *MemoryStore) listRecord(r *memoryRecord) {
-	if r.record.User == "" {
-		return
+// list puts the ID of r into the list of its user.
+func (m *MemoryStore) list(id string, r *Record) *userEntry {
+	if r.User == "" {
+		return nil
 	}
-	hash := m.userHash(r.record.Realm, r.record.User)
-	if r.next = m.users[hash]; r.next != nil {
-		r.next.previous = r
+	hash := m.userHash(r.Realm, r.User)
+	listed := &userEntry{id: id, user: hash, next: m.users[hash]}
+	if listed.next != nil {
+		listed.next.previous = listed
 	}
-	m.users[hash] = r
+	m.users[hash] = listed
+	return listed
 }
 
-// unlistRecord takes r out of the list of its user. It may be called again.
-func (m *MemoryStore) unlistRecord(r *memoryRecord) {
-	if r.record.User == "" {
+// unlist takes an ID, which may be nil, out of the list of its user.
+func (m *MemoryStore) unlist(listed *userEntry) {
+	if listed == nil {
 		return
 	}
-	if r.next != nil {
-		r.next.previous = r.previous
+	if listed.next != nil {
+		listed.next.previous = listed.previous
 	}
-	switch hash := m.userHash(r.record.Realm, r.record.User); {
-	case r.previous != nil:
-		r.previous.next = r.next
-	case m.users[hash] != r: // not in the list
-	case r.next != nil:
-		m.users[hash] = r.next
+	switch {
+	case listed.previous != nil:
+		listed.previous.next = listed.next
+	case listed.next != nil:
+		m.users[listed.user] = listed.next
 	default:
-		delete(m.users, hash)
+		delete(m.users, listed.user)
 	}
-	r.previous, r.next = nil, nil
 }
 
 // userHash returns the key of a user: short, so that names that many sessions share are not kept again.

@@ -135,7 +135,7 @@ func TestMemoryStore_IsFullForVisitorsBeforeItIsForUsers(t *testing.T) {
 		require.EqualError(t, err, full)
 		r, err := m.store.Load(m.ctx(), session.NewToken(visitors[2].ID, ""))
 		require.NoError(t, err)
-		require.Same(t, visitors[2], r)
+		require.Equal(t, visitors[2], r)
 	})
 	t.Run("a conflict is one still", func(t *testing.T) {
 		taken := m.record("")
@@ -228,12 +228,12 @@ func (m *memoryTrial) agreesWith(model map[string]*session.Record) {
 	}
 }
 
-func TestMemoryStore_LoadAllocatesNothing(t *testing.T) {
-	m := newMemoryTrial(t)
-	r := m.create("ada")
-	ctx, token := context.Background(), session.NewToken(r.ID, "")
-	require.Zero(t, testing.AllocsPerRun(100, func() {
-		_, err := m.store.Load(ctx, token)
+// A load unpacks the record, whatever its values.
+func TestMemoryStore_LoadAllocatesTheRecordAndItsTexts(t *testing.T) {
+	store, tokens := filledMemoryStore(t, 1)
+	ctx := context.Background()
+	require.EqualValues(t, 2, testing.AllocsPerRun(100, func() {
+		_, err := store.Load(ctx, tokens[0])
 		assert.NoError(t, err)
 	}))
 }
@@ -248,7 +248,7 @@ func memoryRecord(i int, user string) *session.Record {
 	}
 }
 
-// What the store itself takes, beside the record that it was given, is little.
+// A session of a user without values, and all that the store keeps of it. The record that was given is not kept.
 func TestMemoryStore_TakesLittleMemory(t *testing.T) {
 	const size = 100_000
 	records := make([]*session.Record, size)
@@ -262,7 +262,7 @@ func TestMemoryStore_TakesLittleMemory(t *testing.T) {
 	}
 	each := float64(heapSize()-before) / size
 	t.Logf("%.0f bytes a session", each)
-	require.Less(t, each, 200.0)
+	require.Less(t, each, 350.0)
 	runtime.KeepAlive(records)
 	runtime.KeepAlive(store)
 }
@@ -275,7 +275,7 @@ func heapSize() int64 {
 }
 
 // filledMemoryStore returns a store with as many sessions of three values, two for each user, and their tokens.
-func filledMemoryStore(b *testing.B, size int) (*session.MemoryStore, []session.Token) {
+func filledMemoryStore(b testing.TB, size int) (*session.MemoryStore, []session.Token) {
 	b.Helper()
 	store, tokens := session.NewMemoryStore(), make([]session.Token, size)
 	for i := range tokens {

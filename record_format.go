@@ -139,6 +139,33 @@ func (r *Record) size() int {
 	return n + latest + values
 }
 
+// packedRecord is a record's binary form, and how many revisions and values there are, so that it is read without a look
+// at each.
+type packedRecord struct {
+	bytes          []byte
+	latest, values int32
+}
+
+// packRecord packs what a store in this process keeps.
+func packRecord(r *Record) (packedRecord, error) {
+	b, err := r.MarshalBinary()
+	return packedRecord{b, int32(r.Latest.n), int32(r.Values.n)}, err
+}
+
+// unpack returns the record.
+func (p packedRecord) unpack() *Record {
+	parser := recordParser{b: p.bytes}
+	r, latest, values := parser.parts()
+	r.Latest, r.Values = Revisions{latest, int(p.latest)}, Values{values, int(p.values)}
+	return r
+}
+
+// isAt reports whether the packed record has r's revision.
+func (p packedRecord) isAt(r *Record) bool {
+	revision, _ := cutText(p.bytes[1:])
+	return string(revision) == r.Revision
+}
+
 func appendText[T ~string | ~[]byte](b []byte, text T) []byte {
 	b = binary.AppendUvarint(b, uint64(len(text)))
 	return append(b, text...)
@@ -235,19 +262,25 @@ func parseRecord(b []byte) (*Record, error) {
 		return nil, err
 	}
 	p := recordParser{b: b}
-	front := p.front()
-	values := p.cutEnd(front.valuesSize)
-	latest := p.cutEnd(front.latestSize)
-	p.text = string(p.b)
-	r := p.head(front)
-	r.Flashes = p.flashes()
-	p.check(p.at == len(p.b), "it is longer than its texts")
+	r, latest, values := p.parts()
 	r.Latest = p.revisions(latest)
 	r.Values = p.values(values)
 	if p.fault != "" {
 		return nil, fmt.Errorf("%w: %s", errUnreadable, p.fault)
 	}
 	return r, nil
+}
+
+// parts reads all but the revisions and values, which it cuts off.
+func (p *recordParser) parts() (r *Record, latest, values []byte) {
+	front := p.front()
+	values = p.cutEnd(front.valuesSize)
+	latest = p.cutEnd(front.latestSize)
+	p.text = string(p.b)
+	r = p.head(front)
+	r.Flashes = p.flashes()
+	p.check(p.at == len(p.b), "it is longer than its texts")
+	return r, latest, values
 }
 
 // errHeadCut is wrapped by the error of unmarshalHead if there are too few bytes.
@@ -330,7 +363,7 @@ func (p *recordParser) front() (f recordFront) {
 // cutEnd takes so many bytes off the end of b.
 func (p *recordParser) cutEnd(size uint64) []byte {
 	p.check(size <= uint64(len(p.b)-p.at), faultCut)
-	if p.fault != "" {
+	if p.fault != "" || size == 0 {
 		return nil
 	}
 	start := len(p.b) - int(size)
