@@ -17,7 +17,7 @@ import (
 
 const (
 	redisGoroutines = 16
-	everything      = "cpu,redis,heavy,sockets,network,contention,near,growth"
+	everything      = "cpu,redis,heavy,sockets,network,busy,wire,contention,near,growth"
 )
 
 // plan is how long everything takes.

@@ -21,6 +21,7 @@ var (
 type networkCell struct {
 	subject string
 	delay   time.Duration // each way
+	busy    int           // goroutines that compute meanwhile
 	readers []*client
 	p50     []float64 // nanoseconds, a figure for each pass
 	p99     []float64
@@ -52,25 +53,31 @@ func runNetwork(r *report, server *server) error {
 			}
 		}
 	}
-	for _, c := range r.network {
-		c.read(r.plan.network / 4) // connections are made
+	measureReads(r.network, r.plan)
+	return nil
+}
+
+// measureReads measures cells in passes, and in each pass in another order.
+func measureReads(cells []*networkCell, p plan) {
+	for _, c := range cells {
+		c.read(p.network / 4) // connections are made
 	}
-	cells := slices.Clone(r.network)
-	for pass := range r.plan.passes {
-		fmt.Fprintf(os.Stderr, "  pass %d of %d\n", pass+1, r.plan.passes)
+	cells = slices.Clone(cells)
+	for pass := range p.passes {
+		fmt.Fprintf(os.Stderr, "  pass %d of %d\n", pass+1, p.passes)
 		rand.Shuffle(len(cells), func(i, j int) { cells[i], cells[j] = cells[j], cells[i] })
 		for _, c := range cells {
-			times := c.read(r.plan.network)
+			times := c.read(p.network)
 			c.p50 = append(c.p50, float64(percentile(times, .5)))
 			c.p99 = append(c.p99, float64(percentile(times, .99)))
-			c.rates = append(c.rates, float64(len(times))/r.plan.network.Seconds())
+			c.rates = append(c.rates, float64(len(times))/p.network.Seconds())
 		}
 	}
-	return nil
 }
 
 // read has all readers read for so long, and returns how long each read took, sorted.
 func (c *networkCell) read(each time.Duration) []time.Duration {
+	defer keepBusy(c.busy)()
 	end := time.Now().Add(each)
 	all := make([][]time.Duration, len(c.readers))
 	var wg sync.WaitGroup

@@ -18,6 +18,8 @@ var allParts = []part{
 	{"heavy", "sessions of 64 KiB", runHeavy},
 	{"sockets", "over sockets", runSockets},
 	{"network", "over a network", runNetwork},
+	{"busy", "beside busy goroutines", runBusy},
+	{"wire", "bytes on the wire", runWire},
 	{"contention", "one session, many requests", runContention},
 	{"near", "near cache", runNear},
 	{"growth", "growth", runGrowth},

@@ -24,6 +24,8 @@ type report struct {
 	near   nearResult
 
 	network  []*networkCell
+	busy     []*networkCell
+	wire     []wireRow
 	contests []*contest
 	endings  []time.Duration // of a session that others keep changing
 
@@ -69,6 +71,8 @@ func (r *report) markdown(b *bytes.Buffer) {
 	r.requestTables(b)
 	r.socketTable(b)
 	r.networkTable(b)
+	r.busyTable(b)
+	r.wireTable(b)
 	r.contentionTable(b)
 	r.nearTable(b)
 	r.growthTables(b)
