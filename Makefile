@@ -10,7 +10,11 @@ CLUSTER  ?= yes
 # cache makes the second run as quick as an installed tool.
 LINT := go run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 
-.PHONY: test test-go127 test-jsonv2 test-servers deps lint fuzz bench fmt tidy
+.PHONY: help test test-go127 test-jsonv2 test-servers deps lint fuzz bench fmt tidy
+
+help: ## show this
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "%-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@echo 'MODULES="./a ./b" names the modules to work on; the default is all.'
 
 test: deps ## vet and test everything with the race detector
 	@echo "Servers: $$("$${REDIS_SERVER:-redis-server}" --version)"
@@ -39,8 +43,8 @@ bench: ## measure against the peers; prints tables and writes benchmarks/RESULTS
 	@sh scripts/deps.sh wrk
 	@go -C benchmarks run .
 
-fmt:
+fmt: ## format the code
 	@gofmt -w $$(find . -name '*.go' -not -path '*/.*')
 
-tidy:
+tidy: ## tidy the go.mod files
 	@set -e; for m in $(MODULES); do (cd $$m && go mod tidy); done
