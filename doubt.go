@@ -14,7 +14,7 @@ import (
 type attempt struct {
 	token  Token
 	swaps  []Swap
-	since  time.Time
+	since  time.Time // of one that begins a session: when it was sent first
 	log    int     // how many changes of the request's log it makes
 	leader *waiter // whose time it had, if it was made for several
 }

@@ -375,7 +375,7 @@ func (g *queue) markSent(logs []replayedLog, old *Record) (going, after []*waite
 			leader = w
 		}
 	}
-	sent = &attempt{token: leader.token, swaps: []Swap{{old, next}}, since: time.Now(), leader: leader}
+	sent = &attempt{token: leader.token, swaps: []Swap{{old, next}}, leader: leader}
 	for _, w := range going {
 		w.sent = sent
 	}
@@ -394,7 +394,7 @@ func (g *queue) unmarkSent(going []*waiter) {
 // swap sends the swap of one commit. The record is its replay's own.
 func (g *queue) swap(w *waiter, old, next *Record) outcome {
 	stamp(next, old, g.config.Clock())
-	return g.sendAttempt(w.call, &attempt{token: w.token, swaps: []Swap{{old, next}}, since: time.Now()})
+	return g.sendAttempt(w.call, &attempt{token: w.token, swaps: []Swap{{old, next}}})
 }
 
 // sendAttempt sends an attempt with one swap, and finds out what it met.

@@ -74,8 +74,11 @@ func (q *request) loadBest(call context.Context, st *state, tokens []Token) erro
 // that fails the commit notes it. A sealed cookie can't be sent before the response: there this request goes by it, and
 // its response has it.
 func (q *request) noteUseAtOnce(call context.Context, st *state) {
+	if st.touchAt.IsZero() {
+		return
+	}
 	now := q.manager.config.Clock()
-	if st.touchAt.IsZero() || now.Before(st.touchAt) || st.base.condition(now) != live {
+	if now.Before(st.touchAt) || st.base.condition(now) != live {
 		return
 	}
 	if st.sealed {
