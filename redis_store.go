@@ -140,6 +140,18 @@ func (n NearCache) check() error {
 // Client returns the client that the store uses, for hooks, pool statistics and readiness checks.
 func (s *RedisStore) Client() redis.UniversalClient { return s.client.Redis() }
 
+// RedisStats are counts since a RedisStore was made: how what concurrent requests asked of one server went there together.
+type RedisStats struct {
+	Alone   uint64 // commands that went by themselves
+	Batches uint64
+	Batched uint64 // commands that went in batches
+	Waiting int    // commands that wait for a batch at this moment
+}
+
+// Stats returns the counts, for metrics. In a cluster, where each command goes by itself, they are zero. Those of the
+// connections are the client's: Client().PoolStats().
+func (s *RedisStore) Stats() RedisStats { return RedisStats(s.client.Stats()) }
+
 // Close closes what OpenRedisStore opened, and nothing of the caller's.
 func (s *RedisStore) Close() error { return s.client.Close() }
 

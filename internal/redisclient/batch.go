@@ -23,7 +23,10 @@ type batcher struct {
 	client   redis.UniversalClient
 	yield    func() // lets other goroutines run
 	underWay atomic.Int64
-	quiet    atomic.Int64 // until when senders do not yield, in nanoseconds
+	quiet    atomic.Int64  // until when senders do not yield, in nanoseconds
+	alone    atomic.Uint64 // commands that went by themselves
+	batches  atomic.Uint64
+	batched  atomic.Uint64 // commands in them
 
 	mu      sync.Mutex
 	waiting []*queued
@@ -64,13 +67,22 @@ var queuedPool = sync.Pool{New: func() any { return &queued{done: make(chan stru
 func (b *batcher) process(ctx context.Context, cmd redis.Cmder) error {
 	defer b.underWay.Add(-1)
 	if b.underWay.Add(1) == 1 {
+		b.alone.Add(1)
 		return b.client.Process(ctx, cmd)
 	}
 	err := b.processTogether(ctx, cmd)
 	if err == nil || isAnswer(err) || ctx.Err() != nil {
 		return err
 	}
+	b.alone.Add(1)
 	return b.client.Process(ctx, cmd)
+}
+
+// stats returns what was sent so far, and how many commands wait.
+func (b *batcher) stats() Stats {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return Stats{Alone: b.alone.Load(), Batches: b.batches.Load(), Batched: b.batched.Load(), Waiting: len(b.waiting)}
 }
 
 // isAnswer reports whether err is what a server says of this command. It is none where the server says that it is not to
@@ -195,6 +207,8 @@ func (b *batcher) execBatch(batch []*queued) {
 		defer cancel()
 	}
 	if p.Len() > 0 {
+		b.batches.Add(1)
+		b.batched.Add(uint64(p.Len()))
 		_, _ = p.Exec(ctx) // each command has its own error
 	}
 	for _, q := range taken {

@@ -64,6 +64,23 @@ func TestBatch_WhatIsAskedAtOnceSharesRoundTrips(t *testing.T) {
 	}
 }
 
+// What was asked at once, and what was asked alone, is counted.
+func TestBatch_Stats(t *testing.T) {
+	server := redistest.Start(t)
+	c := made(t, patient(t, server).Redis(), 0)
+	swapped(t, c, first("a", "0", "a"))
+	before := c.Stats()
+	require.EqualValues(t, 1, before.Alone)
+	const times = 100
+	together(server, times, func(int) { require.Equal(t, "a", got(t, c, "a")) })
+	after := c.Stats()
+	require.EqualValues(t, times, after.Batched+after.Alone-before.Alone)
+	require.Positive(t, after.Batches)
+	require.Less(t, after.Batches, after.Batched)
+	require.Zero(t, after.Waiting)
+	require.Zero(t, made(t, across{c.Redis()}, 0).Stats())
+}
+
 func TestBatch_NoGoroutinesWhenIdle(t *testing.T) {
 	server := redistest.Start(t)
 	c := patient(t, server)

@@ -78,6 +78,22 @@ var errNoClient = errors.New("session: the Redis client is nil")
 // Redis returns the client beneath.
 func (c *Client) Redis() redis.UniversalClient { return c.redis }
 
+// Stats are counts of commands since the Client was made.
+type Stats struct {
+	Alone   uint64 // that went by themselves
+	Batches uint64
+	Batched uint64 // that went in batches
+	Waiting int    // at this moment, for a batch
+}
+
+// Stats returns the counts. In a cluster, where each command goes by itself, they are zero.
+func (c *Client) Stats() Stats {
+	if c.batches == nil {
+		return Stats{}
+	}
+	return c.batches.stats()
+}
+
 // Cache returns the cache, or nil if there is none.
 func (c *Client) Cache() *Cache { return c.cache }
 
