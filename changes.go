@@ -65,7 +65,7 @@ type limits struct{ idle, lifetime time.Duration }
 // losesNothing reports whether nothing that somebody set is lost if the change can't be made.
 func losesNothing(c change) bool {
 	switch c.(type) {
-	case begin, remove, clearAll, takeFlash, destroy:
+	case adopt, begin, remove, clearAll, takeFlash, destroy:
 		return true
 	}
 	return false
@@ -73,13 +73,14 @@ func losesNothing(c change) bool {
 
 // draft is a session with changes made to it: what a request sees, and what its commit stores.
 type draft struct {
-	config *Config
-	record Record  // as it will be stored, without its values; without an ID if there is no session
-	stored Values  // the values there were
-	edits  edits   // what lies over them
-	token  Token   // of the new ID, where there is one
-	begun  bool    // the session began among the changes
-	late   *Record // the tombstone of a session that ended elsewhere: what is set is refused
+	config  *Config
+	record  Record  // as it will be stored, without its values; without an ID if there is no session
+	stored  Values  // the values there were
+	edits   edits   // what lies over them
+	token   Token   // of the new ID, where there is one
+	begun   bool    // the session began among the changes
+	adopted bool    // it began as one of the old library's
+	late    *Record // the tombstone of a session that ended elsewhere: what is set is refused
 	settings
 }
 
@@ -113,11 +114,14 @@ func (d *draft) exists() bool { return d.record.ID != "" }
 
 // empty reports whether a session that begins here has nothing worth storing.
 func (d *draft) empty() bool {
-	if d.record.User != "" || len(d.record.Flashes) > 0 {
+	if d.adopted || d.record.User != "" || len(d.record.Flashes) > 0 {
 		return false
 	}
 	return !slices.ContainsFunc(d.edits, func(e edit) bool { return e.raw != nil })
 }
+
+// isNew reports whether the session began among the changes, and nowhere else.
+func (d *draft) isNew() bool { return d.begun && !d.adopted }
 
 // id returns the session's ID, or "" if there is no session worth storing.
 func (d *draft) id() string {
@@ -146,7 +150,7 @@ func (d *draft) drop() { d.stored, d.edits, d.record.Flashes = Values{}, nil, ni
 // start begins a session.
 func (d *draft) start(token Token, user string, at time.Time) {
 	c := d.config
-	d.token, d.begun, d.late = token, true, nil
+	d.token, d.begun, d.adopted, d.late = token, true, false, nil
 	d.record = Record{
 		ID: token.ID(), Realm: c.Realm, User: user, CreatedAt: at, IssuedAt: at, LastUsedAt: at, Deadline: at.Add(c.Lifetime),
 		IdleTimeout: c.IdleTimeout, Persistent: c.Persistent, Flashes: d.record.Flashes,

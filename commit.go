@@ -65,13 +65,14 @@ func (q *request) enter(next stage) {
 // unsaved reports whether there are changes that nobody was told are lost.
 func (q *request) unsaved() bool {
 	st := q.session.state
-	return st != nil && q.failure == nil && cmp.Or(st.loadErr, st.encodeErr) == nil && len(st.log) > 0
+	return st != nil && q.failure == nil && cmp.Or(st.loadErr, st.adoptErr, st.encodeErr) == nil && q.hasChanges()
 }
 
 // pending reports whether a commit has something to do. It is called with the session's lock held.
 func (q *request) pending() bool {
 	st := q.session.state
-	return st != nil && (len(st.log) > 0 || st.doubt != nil || st.loadErr != nil || st.encodeErr != nil || q.touchDue())
+	failed := st != nil && cmp.Or(st.loadErr, st.adoptErr, st.encodeErr) != nil
+	return st != nil && (failed || q.hasChanges() || st.doubt != nil || q.touchDue())
 }
 
 // touchDue reports whether the session's use is to be noted. That of a sealed session is noted in the response.
@@ -166,7 +167,7 @@ func (q *request) nextStep(goal *int) (*step, error) {
 	q.session.mu.Lock()
 	defer q.session.mu.Unlock()
 	st := q.session.state
-	if err := cmp.Or(q.failure, st.loadErr, st.encodeErr); err != nil {
+	if err := cmp.Or(q.failure, st.loadErr, st.adoptErr, st.encodeErr); err != nil {
 		return nil, err
 	}
 	first := *goal < 0
@@ -211,6 +212,8 @@ func (q *request) planChanges() (*step, error) {
 		return q.newStep(n, (*request).refuseChanges), nil
 	case !v.exists(), v.begun && st.base == nil && v.empty():
 		return q.newStep(n, (*request).dropChanges), nil
+	case st.base == nil && startsWithAdopt(st.log):
+		s = q.newStep(n, (*request).commitAdoption)
 	case st.base != nil && v.record.ID == st.base.ID:
 		s = q.newStep(n, (*request).commitChanges)
 	default:
@@ -262,7 +265,7 @@ func (q *request) rebase(base *Record, token Token, n int) error {
 			st.settings = settings{}
 		}
 	}
-	st.begun = base != nil && (st.begun || st.view.begun)
+	st.begun = base != nil && (st.begun || st.view.isNew())
 	st.log, st.made, st.doubt = st.log[n:], st.made+n, nil
 	st.setBase(base, token, c.Clock())
 	if base != nil {

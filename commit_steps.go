@@ -169,12 +169,15 @@ func (q *request) commitDestroy(call *storeContext, s *step) error {
 	if err != nil {
 		return q.storeError(OpEnd, s.base, err)
 	}
+	if r := ended.replaced; r != nil {
+		q.noteEvent(EventDestroyed, r, "", nil)
+	}
+	if err := q.endOld(call, s); err != nil {
+		return err
+	}
 	if met := ended.tombstone; met != nil && !ended.put && !s.doubt.puts(met) && (s.base != nil || !met.Revoked) {
 		// Another request has ended the session, and has given the browser another cookie or none.
 		return q.rebase(ended.tombstone, Token{}, s.n)
-	}
-	if r := ended.replaced; r != nil {
-		q.noteEvent(EventDestroyed, r, "", nil)
 	}
 	q.removeCookie()
 	return q.rebase(nil, Token{}, s.n)
@@ -224,7 +227,7 @@ func (q *request) endDestroyed(failure error) {
 	}
 	q.session.mu.Unlock()
 	var failed *StoreError
-	if destroyed == 0 || errors.As(failure, &failed) && failed.Op == OpEnd { // the store has just been asked
+	if destroyed == 0 || errors.As(failure, &failed) && (failed.Op == OpEnd || failed.Op == OpAdopt) { // the store has just been asked
 		return
 	}
 	call := q.call(q.context.Context)
@@ -263,7 +266,7 @@ func (q *request) settle(call *storeContext, s *step, stored *Record, token Toke
 	}
 	q.reportBegin(s, stored)
 	err := q.rebase(stored, token, s.n)
-	if s.logsIn() {
+	if s.logsIn() || s.adopts() && stored.User != "" {
 		q.enforceMaxPerUser(call, stored)
 	}
 	return err
@@ -278,6 +281,8 @@ func (q *request) reportBegin(s *step, stored *Record) {
 	switch {
 	case s.logsIn():
 		kind = EventLoggedIn
+	case s.adopts():
+		kind = EventAdopted
 	case s.base != nil && !s.base.Ended:
 		kind = EventRegenerated
 	}

@@ -83,6 +83,26 @@ type Config struct {
 	// is no such check.
 	Revalidate func(context.Context, *Session) error
 
+	// Adopt takes live sessions over from the library that was used before, so that a change of the library signs nobody
+	// out. It is called when a session is first used in a request that has no cookie that opens one, and at Destroy. It
+	// looks for the old library's cookie and returns what the old store knows of that session, or nil for nothing to take
+	// over.
+	//
+	// The session gets a new ID, and the response carries its cookie and removes the old ones. Since that answer may be
+	// lost, the old cookie stands for the new session until a request has the new cookie, or for two minutes. Then
+	// Adopted.Forget is called, by the process that adopted. For one more minute a request with the old cookie is a late
+	// one, which can set nothing; after that it is a visitor's. Of several requests with one old token, one adopts, and the
+	// others go on from its session. Each adoption leaves a small record in the store until the old session's deadline, or
+	// for 400 days. Destroy ends both sessions; where the old store can't be reached, the answer is a StoreError.
+	//
+	// Adopt may return a Token beside an error, and should where the cookie itself tells it: what has become of an old
+	// session is known by its token, also where the old store is down or has forgotten it. An error that wraps ErrNotFound
+	// means that there is nothing to take over; so do values that can't be stored. An event and a log line say so, and
+	// the request is a visitor's. Any other error is a StoreError, and nothing but a Login can be committed. After
+	// StoreTimeout Adopt is left alone, whether it heeds its request's context or not. That context has no session of this
+	// package, and the request no body. The default is to adopt nothing. With a CookieStore it needs WithRevocations.
+	Adopt func(*http.Request) (*Adopted, error)
+
 	// ClearSiteData sends Clear-Site-Data for cache, cookies and storage with the response to a Destroy; without cookies
 	// where another session begins in the same response, whose cookie the browser would drop. The default is off.
 	ClearSiteData bool
@@ -93,7 +113,8 @@ type Config struct {
 	// ErrSessionEnded and 500 to all else, in plain text.
 	ErrorHandler func(http.ResponseWriter, *http.Request, error)
 
-	// OnEvent is told what happens to sessions. It is called in the request's goroutine and should be quick. It may use
+	// OnEvent is told what happens to sessions. It is called in the request's goroutine and should be quick; only that an
+	// Adopted.Forget failed may be told without a request. It may use
 	// the request's session: what it changes is no part of the commit that it is told of, and is saved after that, or
 	// reported where a cookie would be needed. The default is to tell nobody.
 	OnEvent func(context.Context, Event)
@@ -254,6 +275,9 @@ func (c Config) faults(store Store) (faults []string) {
 	add(c.StoreTimeout > maxStoreTimeout, "StoreTimeout is over 30 seconds, the time within which a write whose answer was lost has to be settled")
 	add(len(c.Realm) > maxRealm || !utf8.ValidString(c.Realm), "Realm is longer than 256 bytes, or not valid UTF-8")
 	add(c.MaxPerUser < 0, "MaxPerUser is negative")
+	cookies, inCookie := store.(*CookieStore)
+	add(c.Adopt != nil && inCookie && cookies != nil && cookies.ended == nil && cookies.fault == nil,
+		"Adopt needs a store that can keep which sessions were adopted: a server store, or CookieStore.WithRevocations")
 	add(c.MaxPerUser > 0 && !lists, "MaxPerUser needs a store that can list a user's sessions (UserStore)")
 	return faults
 }

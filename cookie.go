@@ -78,6 +78,10 @@ func (c *Config) cookieValueFault(value string) error {
 func setCookie(h http.Header, name, line string) {
 	dropCookie(h, name)
 	h["Set-Cookie"] = append(h["Set-Cookie"], line)
+	keepFromCaches(h)
+}
+
+func keepFromCaches(h http.Header) {
 	if !hasToken(h["Cache-Control"], "no-store") {
 		h["Cache-Control"] = []string{"no-store"}
 	}
@@ -141,6 +145,7 @@ func (q *request) completeHeader(h http.Header) {
 		q.addLine(slog.LevelWarn, "session: a Set-Cookie of the session's name was dropped, which came from the handler, or from a server "+
 			"behind it: it would sign the user out", errForeignCookie)
 	}
+	q.removeOldCookies(h)
 	if q.destroyed && q.manager.config.ClearSiteData {
 		h.Set("Clear-Site-Data", q.siteData())
 	}
@@ -165,7 +170,7 @@ func (q *request) removeCookie() {
 	}
 	q.destroyed = true
 	if q.present || q.cookie != "" {
-		q.cookie = q.manager.removal
+		q.cookie, q.offered = q.manager.removal, false
 	}
 }
 
@@ -181,7 +186,7 @@ func (q *request) sendCookie(r *Record, value string) error {
 	}
 	q.session.mu.Lock()
 	defer q.session.mu.Unlock()
-	q.cookie = line
+	q.cookie, q.offered = line, false
 	if c.Secure == On && insecure(q.outer) {
 		q.untold = append(q.untold, func() { q.manager.warnInsecure(q.context.Context, q.outer.Host) })
 	}
@@ -194,9 +199,9 @@ func (q *request) cookieUnsent() bool {
 	defer q.session.mu.Unlock()
 	st := q.session.state
 	switch {
-	case q.cookie != "":
+	case q.cookie != "" && !q.offered:
 		return true
-	case st == nil || st.encodeErr != nil:
+	case st == nil || st.encodeErr != nil || adoptsOnly(st.log):
 		return false
 	case lastDestroy(st.log) > 0:
 		return true

@@ -275,22 +275,31 @@ func listedTombstone(t *Record, until time.Time) *Record {
 	if t.Deadline.After(until) {
 		until = t.Deadline // its minute passes, whatever the cookies are good for
 	}
+	values := map[string]any{"realm": t.Realm, "user": t.User}
+	if isClaim(t) { // it is no cookie's, and knows how long it stands
+		values[claimKey], until = t.Values.Get(claimKey), t.Deadline
+	}
 	return &Record{
 		ID: endedID(t.Realm, t.ID), Revision: t.Revision,
 		Ended: true, Revoked: t.Revoked, Successor: t.Successor,
 		CreatedAt: t.IssuedAt, IssuedAt: t.IssuedAt, LastUsedAt: t.IssuedAt, Deadline: until,
-		Values: listedValues(map[string]any{"realm": t.Realm, "user": t.User}),
+		Values: listedValues(values),
 	}
 }
 
 // sessionTombstone is what the list keeps of a session, as Load returns it.
 func sessionTombstone(r, listed *Record) *Record {
-	return &Record{
+	t := &Record{
 		ID: r.ID, Realm: r.Realm, User: userOf(listed), Revision: listed.Revision,
 		Ended: true, Revoked: listed.Revoked, Successor: listed.Successor,
 		CreatedAt: listed.IssuedAt, IssuedAt: listed.IssuedAt, LastUsedAt: listed.IssuedAt,
 		Deadline: listed.IssuedAt.Add(tombstoneLife),
 	}
+	if isClaim(listed) {
+		t.Deadline = listed.Deadline
+		t.Values = NewValues(map[string]json.RawMessage{claimKey: listed.Values.Get(claimKey)})
+	}
+	return t
 }
 
 // revokedTombstone is that of a session which was ended from outside, and of which the list keeps no tombstone.
@@ -302,9 +311,10 @@ func revokedTombstone(r *Record, at time.Time) *Record {
 }
 
 // isSameEnd reports whether the list's tombstone was put by the request that puts t, and sends it again. The ID of a
-// successor is as random as a revision.
+// successor is as random as a revision; a claim keeps it when it is closed.
 func isSameEnd(listed, t *Record) bool {
-	return t.Ended && (listed.Revision == t.Revision || listed.Successor != "" && listed.Successor == t.Successor)
+	sameSuccessor := listed.Successor != "" && listed.Successor == t.Successor && !isClaim(t)
+	return t.Ended && (listed.Revision == t.Revision || sameSuccessor)
 }
 
 // userOf returns whose session the list's tombstone stands for.

@@ -17,6 +17,8 @@ type attempt struct {
 	since  time.Time // of one that begins a session: when it was sent first
 	log    int     // how many changes of the request's log it makes
 	leader *waiter // whose time it had, if it was made for several
+
+	adopted *Record // the session that it adopts; nil for all else
 }
 
 // puts reports whether the attempt, which may be nil, is the one that put this tombstone.
@@ -31,6 +33,9 @@ func (q *request) resolveDoubt(call *storeContext, s *step) error {
 	last := sent.swaps[len(sent.swaps)-1]
 	if last.Old == nil && time.Since(sent.since) > tombstoneLife/2 {
 		return q.swapError(s, errTooLateToResend)
+	}
+	if sent.adopted != nil {
+		return q.sendAdoption(call, s, sent)
 	}
 	token, err := q.manager.store.Swap(call, sent.token, sent.swaps...)
 	if err == nil {

@@ -59,9 +59,10 @@ const (
 	OpEnd        Op = "end"        // Ender.End, or Swap with a tombstone
 	OpList       Op = "list"       // UserStore.UserSessions
 	OpRevalidate Op = "revalidate" // Config.Revalidate
+	OpAdopt      Op = "adopt"      // Config.Adopt, or Adopted.Forget
 )
 
-// A StoreError is a failure of a store, or of Config.Revalidate, to answer; Config.ErrorHandler answers it with 503 by
+// A StoreError is a failure of a store, of Config.Revalidate or of Config.Adopt to answer; Config.ErrorHandler answers it with 503 by
 // default.
 type StoreError struct {
 	Op  Op

@@ -8,6 +8,7 @@ type EventKind string
 // The kinds of events. Each Event carries the session's ID and user where they are known; that of RevokeUser has no ID.
 const (
 	EventCreated     EventKind = "created"     // a session was stored for the first time
+	EventAdopted     EventKind = "adopted"     // taken over from another library, by Config.Adopt
 	EventLoggedIn    EventKind = "logged in"   // by Login
 	EventRegenerated EventKind = "regenerated" // a new ID for the same session: by Regenerate or RenameUser
 	EventDestroyed   EventKind = "destroyed"   // by Destroy
@@ -49,6 +50,6 @@ type Event struct {
 	ID     string // the session's public ID; empty where none is known
 	User   string // empty for an anonymous session
 	Reason Reason
-	Err    error     // for EventStoreError and EventLateWrite
+	Err    error     // for EventStoreError and EventLateWrite, and for EventRejected where Config.Adopt's session is not adopted
 	Time   time.Time // by Config.Clock
 }

@@ -162,6 +162,48 @@ func ExampleConfig_revalidate() {
 }
 
 // Before something sensitive, ask for the password again unless that was a moment ago.
+// Sessions of the program as it was before, in a map by the value of its cookie, are taken over one by one.
+func ExampleConfig_adopt() {
+	old := map[string]string{"7f3a": "ada"} // the user by the old cookie's value
+	sessions := newManager(session.Config{Adopt: func(r *http.Request) (*session.Adopted, error) {
+		cookie, err := r.Cookie("sid")
+		if err != nil {
+			return nil, nil // a visitor
+		}
+		adopted := &session.Adopted{Token: cookie.Value, Cookies: []*http.Cookie{{Name: "sid", Path: "/"}}}
+		user, ok := old[cookie.Value]
+		if !ok {
+			return adopted, session.ErrNotFound
+		}
+		adopted.User = user
+		adopted.Values = map[string]any{"theme": "dark"}
+		adopted.Forget = func(context.Context) error {
+			delete(old, cookie.Value)
+			return nil
+		}
+		return adopted, nil
+	}})
+	handler := sessions.Middleware(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		fmt.Println(session.FromContext(r.Context()).User(), len(old))
+	}))
+
+	r := httptest.NewRequest("GET", "http://localhost/", nil)
+	r.AddCookie(&http.Cookie{Name: "sid", Value: "7f3a"})
+	w := httptest.NewRecorder()
+	handler.ServeHTTP(w, r)
+	for _, cookie := range w.Result().Cookies() {
+		fmt.Println(cookie.Name, cookie.MaxAge < 0)
+	}
+	serve(handler, "GET", "/", w.Result()) // with the new cookie: the old session is forgotten
+	fmt.Println(len(old))
+	// Output:
+	// ada 1
+	// __Host-session false
+	// sid true
+	// ada 0
+	// 0
+}
+
 func ExampleSession_AuthenticatedWithin() {
 	sessions := newManager(session.Config{})
 	app := sessions.Middleware(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

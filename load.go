@@ -14,6 +14,7 @@ var errClientGone = errors.New("session: the client hung up while its session wa
 // the one used last: their order says nothing (RFC 6265bis, section 4.2.2).
 func (q *request) load(st *state) error {
 	c := &q.manager.config
+	q.forgetDue()
 	var candidates [maxCandidates]Token
 	tokens, present, malformed := cookieTokens(candidates[:0], q.outer.Header, c.Name, c.Realm)
 	q.session.mu.Lock()
@@ -28,11 +29,15 @@ func (q *request) load(st *state) error {
 		if err := q.loadBest(call, st, tokens); err != nil {
 			return err
 		}
+		q.closeClaim(call, st)
 		q.noteUseAtOnce(call, st)
 	}
+	if err := q.loadOld(st); err != nil {
+		return err
+	}
 	st.view = newDraft(c, st.base, settings{})
-	if st.base == nil || st.base.Ended {
-		return nil
+	if err := st.view.replay(st.log); err != nil || !st.view.exists() {
+		return err
 	}
 	return q.revalidate(st)
 }
@@ -44,22 +49,8 @@ func (q *request) loadBest(call context.Context, st *state, tokens []Token) erro
 		if err != nil {
 			return err
 		}
-		now := q.manager.config.Clock()
-		met := record.condition(now)
-		switch met {
-		case live:
-			if st.base == nil || laterIssued(record, st.base) {
-				st.setBase(record, Token{id: record.ID, realm: token.realm, value: token.value, room: q.manager.room}, now)
-			}
-		case late:
-			ended = record
-		case revoked:
-			st.revoked = record
-		case idle, absolute:
-			st.expired = true
-		}
-		if met != live && record != nil {
-			q.reportCondition(record, met)
+		if late := q.meetRecord(st, record, token); late != nil {
+			ended = late
 		}
 	}
 	if st.base != nil {
@@ -68,6 +59,29 @@ func (q *request) loadBest(call context.Context, st *state, tokens []Token) erro
 	}
 	st.base = ended
 	return nil
+}
+
+// meetRecord notes what a record, which may be nil, means for the request. It returns the tombstone of a session that ended
+// elsewhere.
+func (q *request) meetRecord(st *state, record *Record, token Token) (ended *Record) {
+	now := q.manager.config.Clock()
+	met := record.condition(now)
+	switch met {
+	case live:
+		if st.base == nil || laterIssued(record, st.base) {
+			st.setBase(record, Token{id: record.ID, realm: token.realm, value: token.value, room: q.manager.room}, now)
+		}
+	case late:
+		ended = record
+	case revoked:
+		st.revoked = record
+	case idle, absolute:
+		st.expired = true
+	}
+	if met != live && record != nil {
+		q.reportCondition(record, met)
+	}
+	return ended
 }
 
 // noteUseAtOnce notes the use where it is due, since the request may last longer than what is left of the idle time. If
@@ -162,17 +176,23 @@ func (q *request) revalidate(st *state) error {
 	if c.Revalidate == nil {
 		return nil
 	}
-	probe := newSession(c, st.base)
+	asked := st.base
+	if asked == nil { // an old session, which is adopted only if it stands
+		asked = st.view.next(nil, c.Clock())
+	}
+	probe := newSession(c, asked)
 	probe.probe = true
 	ctx, cancel := context.WithTimeout(&probeContext{q.context.Context, q.manager, probe}, c.StoreTimeout)
 	defer cancel()
 	err := c.Revalidate(ctx, probe)
 	switch {
 	case err == nil:
-		if q.adopt(st, probe); st.decodeErr != nil {
+		if q.keepProbe(st, probe); st.decodeErr != nil {
 			q.log(slog.LevelWarn, "session: a stored value can't be read", st.decodeErr)
 		}
 		return nil
+	case errors.Is(err, ErrSessionEnded) && st.base == nil:
+		return q.refuseOld(st)
 	case errors.Is(err, ErrSessionEnded):
 		return q.endInvalid(st)
 	case q.context.Context.Err() != nil:
@@ -181,12 +201,16 @@ func (q *request) revalidate(st *state) error {
 	return q.storeError(OpRevalidate, st.base, err)
 }
 
-// adopt takes over what Revalidate did with its Session.
-func (q *request) adopt(st *state, probe *Session) {
+// keepProbe takes over what Revalidate did with its Session.
+func (q *request) keepProbe(st *state, probe *Session) {
 	probe.mu.Lock()
 	defer probe.mu.Unlock()
-	st.log, st.view = probe.state.log, probe.state.view
 	st.encodeErr, st.decodeErr = probe.state.encodeErr, probe.state.decodeErr
+	if st.base == nil {
+		st.takeProbe(&q.manager.config, probe.state.log)
+	} else {
+		st.log, st.view = probe.state.log, probe.state.view
+	}
 	probe.state = &state{loadErr: ErrResponseStarted, view: newDraft(&q.manager.config, nil, settings{})} // whoever keeps it changes nothing with it
 }
 

@@ -1,6 +1,7 @@
 package session
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -18,6 +19,7 @@ type Manager struct {
 	removal    string // the line that removes the cookie
 	room       int    // bytes that a token's value may have in the cookie
 	queue      queue
+	forgets    forgets
 	warned     atomic.Bool
 }
 
@@ -98,7 +100,8 @@ func (m *Manager) refuseName(w http.ResponseWriter, r *http.Request, outer *Mana
 func (m *Manager) Preload(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		s := m.Session(r.Context())
-		failed := s.open().loadErr
+		st := s.open()
+		failed := cmp.Or(st.loadErr, st.adoptErr)
 		s.close()
 		if failed == nil {
 			next.ServeHTTP(w, r)

@@ -33,6 +33,7 @@ type Record struct {
 	Ended     bool   `json:"ended,omitempty"`     // a tombstone: realm and user stay
 	Revoked   bool   `json:"revoked,omitempty"`   // ended from outside: the browser was given nothing in its place
 	Successor string `json:"successor,omitempty"` // the ID that a regenerated session goes on under
+	Claim     string `json:"claim,omitempty"`     // the ID of the claim by which an adopted session began, until its cookie has arrived
 
 	// Latest are the latest revisions, of the last 30 s and at most 32, the record's own last: they tell whether a write
 	// whose answer was lost was made.

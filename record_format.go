@@ -26,7 +26,8 @@ const (
 	flagRevoked
 	flagFirstTime
 
-	flagsKnown = flagFirstTime<<timesOfRecord - 1
+	flagClaim  = flagFirstTime << timesOfRecord // a text stands at the head's end
+	flagsKnown = flagClaim<<1 - 1
 )
 
 const (
@@ -57,6 +58,7 @@ func (r *Record) flags() (flags uint16) {
 	for i, t := range r.times() {
 		set(flagFirstTime<<i, t.UnixMicro() != minMicro)
 	}
+	set(flagClaim, r.Claim != "")
 	return flags
 }
 
@@ -109,6 +111,9 @@ func (r *Record) AppendBinary(b []byte) ([]byte, error) {
 		}
 	}
 	b = binary.AppendUvarint(b, r.idleMicros())
+	if r.Claim != "" {
+		b = appendText(b, r.Claim)
+	}
 	b = binary.AppendUvarint(b, uint64(len(r.Flashes)))
 	for _, flash := range r.Flashes {
 		b = appendText(b, flash.ID)
@@ -131,6 +136,9 @@ func (r *Record) size() int {
 		if t.UnixMicro() != minMicro {
 			n += varintSize(from.offset(*t))
 		}
+	}
+	if r.Claim != "" {
+		n += textSize(len(r.Claim))
 	}
 	n += uvarintSize(r.idleMicros()) + uvarintSize(uint64(len(r.Flashes)))
 	for _, flash := range r.Flashes {
@@ -195,6 +203,9 @@ func (r *Record) headFault() string {
 	}
 	if r.ID == "" {
 		return "its ID is empty"
+	}
+	if fault := headTextFault("Claim", r.Claim); fault != "" {
+		return fault
 	}
 	return headTextFault("Revision", r.Revision)
 }
@@ -390,6 +401,10 @@ func (p *recordParser) head(f recordFront) *Record {
 	idle := p.number()
 	p.check(idle <= uint64(maxLifetime.Microseconds()), "its idle timeout is out of range")
 	r.IdleTimeout = time.Duration(idle) * time.Microsecond
+	if f.flags&flagClaim != 0 {
+		r.Claim = p.textAt(p.span(maxHeadText))
+		p.check(r.Claim != "", "its claim is empty")
+	}
 	return r
 }
 

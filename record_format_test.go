@@ -53,6 +53,26 @@ func unmarshalled(t testing.TB, b []byte) *Record {
 	return r
 }
 
+// An adopted session has one more text, as long as its cookie has not arrived.
+func TestRecordFormat_AClaimIsTheHeadsLastText(t *testing.T) {
+	r := tombstone()
+	without := marshalled(t, r)
+	r.Claim = "the-claim"
+	b := marshalled(t, r)
+	require.Equal(t, r, unmarshalled(t, b))
+	require.Len(t, b, len(without)+len("\tthe-claim"))
+	head, err := unmarshalHead(b)
+	require.NoError(t, err)
+	require.Equal(t, "the-claim", head.Claim)
+	at := bytes.Index(b, []byte("\tthe-claim"))
+	for _, cut := range [][]byte{b[:at+3], b[:at]} {
+		_, err = unmarshalHead(cut)
+		require.ErrorIs(t, err, errHeadCut)
+	}
+	empty := slices.Concat(b[:at], []byte{0}, b[at+len("\tthe-claim"):])
+	require.ErrorIs(t, new(Record).UnmarshalBinary(empty), errUnreadable, "one spelling")
+}
+
 // The bytes of version 1 never change: they are in somebody's store.
 func TestRecordFormat_GoldenBytes(t *testing.T) {
 	for name, r := range map[string]*Record{
@@ -329,6 +349,7 @@ func TestRecordFormat_WhatCouldNotBeReadIsNotWritten(t *testing.T) {
 		"its User is longer":                        func(r *Record) { r.User = long },
 		"its Note is not valid UTF-8":               func(r *Record) { r.Note = "\xff" },
 		"its Successor is longer":                   func(r *Record) { r.Successor = long },
+		"its Claim is longer":                       func(r *Record) { r.Claim = long },
 		"its CreatedAt is not within":               func(r *Record) { r.CreatedAt = late },
 		"its IssuedAt is not within":                func(r *Record) { r.IssuedAt = time.Time{}.Add(-1) },
 		"its LastUsedAt is not within":              func(r *Record) { r.LastUsedAt = late },
@@ -378,7 +399,7 @@ func randomRecord(rnd *rand.Rand) *Record {
 	flip := func() bool { return rnd.IntN(2) == 0 }
 	r := &Record{
 		ID: "i" + anyText(rnd, 40), Revision: anyText(rnd, 24), Realm: anyText(rnd, 9), User: anyText(rnd, 200),
-		Note: anyText(rnd, 20), Successor: anyText(rnd, 3), CreatedAt: randomTime(rnd), AuthenticatedAt: randomTime(rnd),
+		Note: anyText(rnd, 20), Successor: anyText(rnd, 3), Claim: anyText(rnd, 3), CreatedAt: randomTime(rnd), AuthenticatedAt: randomTime(rnd),
 		IssuedAt: randomTime(rnd), RegeneratedAt: randomTime(rnd), LastUsedAt: randomTime(rnd), Deadline: randomTime(rnd),
 		IdleTimeout: time.Duration(rnd.Int64N(maxLifetime.Microseconds())) * time.Microsecond, Persistent: flip(), Ended: flip(), Revoked: flip(),
 		Values: NewValues(randomValues(rnd)),

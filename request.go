@@ -1,6 +1,7 @@
 package session
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -26,11 +27,15 @@ type request struct {
 	answered http.Header // and after the answer to a failure: what the handler sets still, trailers included, is undone
 
 	logoutRevision string        // used by the commit under way only
+	old            *adoption     // the session of the old library, once that was asked: by the load, or by the commit under way
+	oldErr         error         // why none is known
+	oldAsked       bool          // the old library was asked
 	committing     chan struct{} // holds a value while a commit is under way; made at the first
 
 	// Guarded by session.mu.
 	stage     stage
 	cookie    string    // the Set-Cookie line that the response is to have
+	offered   bool      // the response can do without that line
 	failure   error     // of the commit before the header
 	untold    []func()  // events and log lines that came up under the lock
 	telling   bool      // they are being told
@@ -38,6 +43,8 @@ type request struct {
 	destroyed bool      // a Destroy was done
 	returned  bool      // the handler has returned
 	vary      [1]string // room for a header's line
+
+	oldCookies []*http.Cookie // those of the old library, which the response removes
 }
 
 // stage is how far a response has come.
@@ -173,7 +180,7 @@ func (q *request) finish() {
 	}
 	if err := q.commitTo(finished); err != nil {
 		q.session.mu.Lock()
-		if q.session.state.loadErr == nil { // or else there was nothing to keep
+		if st := q.session.state; cmp.Or(st.loadErr, st.adoptErr) == nil { // or else there was nothing to keep
 			q.reportNotKept(err)
 		}
 		q.session.mu.Unlock()

@@ -42,6 +42,7 @@ type state struct {
 	sealed   bool      // the session is in the cookie itself
 	touchAt  time.Time // when its use is to be noted; zero if it need not be, or could not be
 
+	adoptErr  error // the old library was not reached: a Login goes through, and there is no other commit
 	loadErr   error // nothing can be changed, and the response is the error handler's
 	encodeErr error // of a value that was set: there is no commit
 	decodeErr error // of a value that was read
@@ -356,6 +357,7 @@ func (s *Session) Login(user string, keep ...string) error {
 		if s.cookieSent() {
 			return ErrResponseStarted
 		}
+		st.adoptErr = nil
 		st.note(login{s.config.newToken(), s.config.Clock(), user, slices.Clone(keep)})
 		return nil
 	})
@@ -375,6 +377,8 @@ func (s *Session) RenameUser(user string) error {
 	}
 	return s.lifecycle(func(st *state) error {
 		switch {
+		case st.adoptErr != nil:
+			return st.adoptErr
 		case st.view.late != nil:
 			return ErrSessionEnded
 		case st.view.record.User == "":
@@ -396,6 +400,9 @@ func (s *Session) Destroy() error {
 		return errInRevalidate
 	}
 	return s.lifecycle(func(st *state) error {
+		if st.adoptErr != nil {
+			return st.adoptErr
+		}
 		st.encodeErr = nil // it was about values that are gone
 		st.note(destroy{})
 		if s.cookieSent() && st.base != nil {
@@ -420,7 +427,7 @@ func (s *Session) Save(ctx context.Context) error {
 		return errInRevalidate
 	}
 	st := s.open()
-	err := cmp.Or(st.loadErr, st.encodeErr)
+	err := cmp.Or(st.loadErr, st.adoptErr, st.encodeErr)
 	s.close()
 	if s.request == nil || err != nil {
 		return err
@@ -466,7 +473,7 @@ func (s *Session) SetNote(note string) {
 func (s *Session) Err() error {
 	st := s.open()
 	defer s.close()
-	return cmp.Or(st.loadErr, st.encodeErr, st.decodeErr)
+	return cmp.Or(st.loadErr, st.adoptErr, st.encodeErr, st.decodeErr)
 }
 
 // checkUser returns an error for a name that no session can have.

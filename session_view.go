@@ -10,18 +10,20 @@ import (
 // What a session shows of itself, beside its values.
 
 // ID returns the session's ID, which is public: safe in logs and pages, it opens nothing. It is empty if there is no
-// session, and the new one once Regenerate or Login has been called.
+// session, and the new one once Regenerate or Login has been called. Where several requests adopt one old session at the
+// same time (Config.Adopt), all but one of them change to the ID of the one that was first, at their commit.
 func (s *Session) ID() string {
 	st := s.open()
 	defer s.close()
 	return st.view.id()
 }
 
-// IsNew reports whether the session was not found in the store: it began with this request, or does not exist yet.
+// IsNew reports whether the session was not found in the store: it began with this request, or does not exist yet. One
+// that Config.Adopt took over is not new.
 func (s *Session) IsNew() bool {
 	st := s.open()
 	defer s.close()
-	return st.begun || st.view.begun || !st.view.exists()
+	return st.begun || st.view.isNew() || !st.view.exists()
 }
 
 // Expired reports whether the request's cookie opened a session that had run out: "you were signed out", as against a

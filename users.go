@@ -21,9 +21,16 @@ type Info struct {
 	ExpiresAt       time.Time // if it is not used again
 }
 
-// byLogin orders sessions by the time of their logins.
+// byLogin orders sessions by the time of their logins; where that of an adopted one is not known, by its adoption.
 func byLogin(a, b *Record) int {
-	return cmp.Or(a.AuthenticatedAt.Compare(b.AuthenticatedAt), cmp.Compare(a.ID, b.ID))
+	return cmp.Or(loginOf(a).Compare(loginOf(b)), cmp.Compare(a.ID, b.ID))
+}
+
+func loginOf(r *Record) time.Time {
+	if r.AuthenticatedAt.IsZero() {
+		return r.CreatedAt
+	}
+	return r.AuthenticatedAt
 }
 
 // Sessions returns the live sessions of user, the latest login first. The error wraps errors.ErrUnsupported if the store

@@ -67,6 +67,15 @@ var brokenStores = []struct {
 			})
 		},
 	}},
+	{"tombstones without values", []string{"a tombstone comes back as it was stored"}, flaw{
+		stored: func(_ *flawed, w swap, _ *record, _ bool, _ time.Time) *record {
+			return edited(w.New, func(r *record) {
+				if r.Ended {
+					r.Values = session.Values{}
+				}
+			})
+		},
+	}},
 	{"a tombstone is a deletion", []string{
 		"a tombstone comes back as it was stored", "a swap that was made before is no conflict",
 	}, flaw{

@@ -36,6 +36,9 @@ func tombstoneRoundTrip(x *trial) {
 				session.PastRevision{Revision: r.Revision, At: x.now})
 		},
 		"a tombstone of what was ended from outside": func(r *session.Record) { r.Revoked = true },
+		"a tombstone with values": func(r *session.Record) {
+			r.Values = session.NewValues(rawValues([]string{"claim", `{"token":"of a session that was adopted"}`}))
+		},
 	} {
 		h := x.create(x.full())
 		tombstone := x.tombstoneOf(h.record)
@@ -47,7 +50,8 @@ func tombstoneRoundTrip(x *trial) {
 		}
 		if x.can(shares) {
 			x.same(r, tombstone, what)
-		} else if r.ID != tombstone.ID || !r.Ended || r.Revoked != tombstone.Revoked || r.Successor != tombstone.Successor {
+		} else if r.ID != tombstone.ID || !r.Ended || r.Revoked != tombstone.Revoked || r.Successor != tombstone.Successor ||
+			!equalJSON(r.Values.Get("claim"), tombstone.Values.Get("claim")) {
 			x.Errorf("%s is %+v, and was stored as %+v", what, r, tombstone) // a cookie's says until when there are cookies
 		}
 	}

@@ -67,6 +67,7 @@ func (x *trial) record(user string, pairs ...string) *session.Record {
 func (x *trial) full() *session.Record {
 	r := x.record("user "+text(), "cart", `["tea",{"n":9007199254740993}]`, "seen", "true", "name", `"Ada"`)
 	r.Note, r.Persistent, r.IdleTimeout = "Ada's phone", true, 7*time.Minute
+	r.Claim = "claim " + text()
 	r.CreatedAt, r.AuthenticatedAt = x.now.Add(-3*time.Hour), x.now.Add(-2*time.Hour-time.Microsecond)
 	r.IssuedAt, r.RegeneratedAt = x.now.Add(-time.Hour), x.now.Add(-30*time.Minute)
 	r.LastUsedAt, r.Deadline = x.now.Add(-time.Minute-time.Microsecond), x.now.Add(5*time.Hour+time.Microsecond)

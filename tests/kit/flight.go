@@ -31,6 +31,17 @@ func PauseAt(ctx context.Context, at string) {
 	}
 }
 
+// WithPause returns a context whose request stops at the point, until it may resume. The channel is closed when it is there.
+func WithPause(ctx context.Context, at string) (paused context.Context, reached <-chan struct{}, resume func()) {
+	ctx, p := withPause(ctx, at)
+	return ctx, p.reached, func() { close(p.resume) }
+}
+
+func withPause(ctx context.Context, at string) (context.Context, *pause) {
+	p := &pause{at: at, reached: make(chan struct{}), resume: make(chan struct{})}
+	return context.WithValue(ctx, pauseKey{}, p), p
+}
+
 // Launch begins a request and returns when it has come to the point. It must not be answered before.
 func (a *App) Launch(node int, cookie, at string, h Handler) *Flight {
 	a.T.Helper()
@@ -43,11 +54,9 @@ func (a *App) Launch(node int, cookie, at string, h Handler) *Flight {
 
 // Send is Launch for a request that need not come to the point, and reports whether it was answered before.
 func (a *App) Send(node int, cookie, at string, h Handler) (f *Flight, landed bool) {
-	p := &pause{at: at, reached: make(chan struct{}), resume: make(chan struct{})}
+	ctx, p := withPause(context.Background(), at)
 	f = &Flight{p, make(chan *http.Response, 1)}
-	go func() {
-		f.done <- a.RequestWith(context.WithValue(context.Background(), pauseKey{}, p), node, cookie, h)
-	}()
+	go func() { f.done <- a.RequestWith(ctx, node, cookie, h) }()
 	select {
 	case <-p.reached:
 		return f, false

@@ -1,0 +1,321 @@
+package session
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"time"
+)
+
+// Adopted is a session of the library that was used before, as Config.Adopt describes it.
+type Adopted struct {
+	// Token is what the old library knows the session by: the value of its cookie, mostly. It must not be empty. Requests
+	// with one Token adopt once. It opens nothing of this package, and this package's tokens can't be computed from it.
+	Token string
+
+	// User is whom the session belongs to, as Session.Login takes it; "" for a visitor.
+	User string
+
+	// Values become the session's, as Session.Set stores them.
+	Values map[string]any
+
+	// AuthenticatedAt is when the user signed in. It is kept, so that AuthenticatedWithin stays true to it. One that is later
+	// than now becomes now. Zero means that it is not known: then AuthenticatedWithin is false.
+	AuthenticatedAt time.Time
+
+	// Deadline is the absolute end of the old session. It is never extended. Where Config.Lifetime, counted from the
+	// adoption, ends earlier, that holds. Zero stands for Config.Lifetime. One that has passed means that there is nothing to
+	// adopt.
+	Deadline time.Time
+
+	// Persistent gives the session's cookie a Max-Age, whatever Config.Persistent says.
+	Persistent bool
+
+	// Cookies are the old library's cookies, which the response removes. Their names, domains, paths and attributes count.
+	Cookies []*http.Cookie
+
+	// Forget ends the old session in the old store. Its context ends after Config.StoreTimeout. Nil means that there is
+	// nothing to end. It may be called again after it failed.
+	Forget func(context.Context) error
+}
+
+// adoption is the answer of Config.Adopt to one request, as far as it names a session.
+type adoption struct {
+	Adopted
+	err      error // that came beside the token
+	claimID  string
+	inCookie bool   // the store keeps sessions in the cookie, and claims elsewhere
+	session  Record // what the old session becomes; without an ID until it is adopted
+}
+
+var (
+	errNoOldToken   = errors.New("session: Config.Adopt returned a session without a Token")
+	errDidNotReturn = errors.New("session: the application's function did not return")
+)
+
+// loadOld asks the application for a session of the old library, where the request has no cookie that opens one of this
+// package's. What the claim of such a session says comes before all else that is known of it.
+func (q *request) loadOld(st *state) error {
+	c := &q.manager.config
+	if c.Adopt == nil || st.base != nil || st.revoked != nil {
+		return nil
+	}
+	a, err := q.askOld(q.context.Context)
+	if a == nil {
+		return q.failOld(st, err)
+	}
+	call := q.manager.storeContext(q.context.Context, c.StoreTimeout)
+	defer call.Release()
+	claim, err := q.findClaim(call, a)
+	switch {
+	case err != nil && q.context.Context.Err() != nil:
+		return fmt.Errorf("%w: %w", errClientGone, err)
+	case err != nil:
+		return q.storeError(OpLoad, &Record{ID: a.claimID}, err)
+	case claim != nil:
+		return q.loadClaimed(call, st, a, claim)
+	case a.err != nil:
+		return q.failOld(st, a.err)
+	case a.isOver(c.Clock()):
+		return nil
+	}
+	q.beginAdoption(call, st, a)
+	return nil
+}
+
+// askOld calls Config.Adopt, once in a request. It returns nil where that names no session.
+func (q *request) askOld(ctx context.Context) (*adoption, error) {
+	if !q.oldAsked {
+		q.oldAsked = true
+		q.old, q.oldErr = q.callAdopt(ctx)
+	}
+	return q.old, q.oldErr
+}
+
+func (q *request) callAdopt(ctx context.Context) (*adoption, error) {
+	c := &q.manager.config
+	call := q.manager.storeContext(ctx, c.StoreTimeout)
+	defer call.Release()
+	r := q.outer.Clone(call) // a function that outlasts the request has a request of its own
+	r.Body = http.NoBody
+	adopted, err := waitFor(call, func() (*Adopted, error) { return c.Adopt(r) })
+	switch {
+	case adopted == nil:
+		return nil, err
+	case adopted.Token == "" && err != nil:
+		return nil, err
+	case adopted.Token == "":
+		return nil, errNoOldToken
+	}
+	return &adoption{Adopted: *adopted, err: err, claimID: claimID(c.Realm, adopted.Token)}, nil
+}
+
+// waitFor returns what f returns, or the context's error at its end: some stores ignore contexts. A panic of f is the
+// caller's.
+func waitFor[T any](ctx context.Context, f func() (T, error)) (T, error) {
+	type answer struct {
+		value    T
+		err      error
+		panicked any
+	}
+	answered := make(chan answer, 1)
+	go func() {
+		a := answer{err: errDidNotReturn}
+		defer func() {
+			a.panicked = recover()
+			answered <- a
+		}()
+		a.value, a.err = f()
+	}()
+	select {
+	case a := <-answered:
+		if a.panicked != nil {
+			panic(a.panicked)
+		}
+		return a.value, a.err
+	case <-ctx.Done():
+		var none T
+		return none, ctx.Err()
+	}
+}
+
+// failOld goes on after an error of Config.Adopt, or none. Where there is nothing to take over, the request is a visitor's.
+// After a failure nothing is committed, except a Login.
+func (q *request) failOld(st *state, err error) error {
+	switch {
+	case err == nil:
+	case errors.Is(err, ErrNotFound):
+		q.reportNotAdopted(ReasonUnknown, err)
+	case q.context.Context.Err() != nil:
+		return fmt.Errorf("%w: %w", errClientGone, err)
+	default:
+		st.adoptErr = q.storeError(OpAdopt, nil, err)
+	}
+	return nil
+}
+
+// reportNotAdopted tells why an old session is not taken over.
+func (q *request) reportNotAdopted(reason Reason, err error) {
+	level := slog.LevelInfo
+	if reason == ReasonUnreadable {
+		level = slog.LevelWarn
+	}
+	q.noteEvent(EventRejected, &Record{}, reason, err)
+	q.log(level, "session: a session of the old library is not adopted", err)
+}
+
+// isOver reports whether the old session is past its end.
+func (a *adoption) isOver(now time.Time) bool { return !a.Deadline.IsZero() && !now.Before(a.Deadline) }
+
+// loadClaimed goes on with what an old session has become.
+func (q *request) loadClaimed(call *storeContext, st *state, a *adoption, claim *claim) error {
+	record, token, err := q.loadStanding(call, a, claim)
+	switch {
+	case err != nil && q.context.Context.Err() != nil:
+		return fmt.Errorf("%w: %w", errClientGone, err)
+	case err != nil:
+		return q.storeError(OpLoad, &Record{ID: a.claimID}, err)
+	}
+	if ended := q.meetRecord(st, record, token); ended != nil {
+		st.base = ended // the old cookie's request is a late one
+		return nil
+	}
+	q.removeOld(a)
+	if st.base != nil {
+		st.expired, st.revoked = false, nil
+		q.offerCookie(st.base, st.token)
+	}
+	return nil
+}
+
+// beginAdoption puts the adoption first into the request's log: it is made by the commit, which can send the cookie.
+func (q *request) beginAdoption(call *storeContext, st *state, a *adoption) {
+	c := &q.manager.config
+	token := c.newToken()
+	if err := q.prepareAdoption(call, a, token); err != nil {
+		q.reportNotAdopted(ReasonUnreadable, err)
+		return
+	}
+	st.expired = false
+	st.log = append(st.log, adopt{token, a})
+}
+
+// prepareAdoption makes a record of the old session, or returns why it can't be one.
+func (q *request) prepareAdoption(call *storeContext, a *adoption, token Token) error {
+	c := &q.manager.config
+	if err := a.makeSession(c); err != nil {
+		return err
+	}
+	trial := a.sessionOf(token)
+	stamp(trial, nil, trial.CreatedAt)
+	if err := c.checkSize(trial, nil); err != nil {
+		return err
+	}
+	if err := trial.checkFormat(); err != nil {
+		return err
+	}
+	if !a.inCookie {
+		return nil
+	}
+	if _, err := q.manager.store.Swap(call, token, Swap{nil, trial}); errors.Is(err, ErrCookieTooLarge) { // nothing is stored by it
+		return err
+	}
+	return nil
+}
+
+// makeSession sets what the old session becomes.
+func (a *adoption) makeSession(c *Config) error {
+	if a.User != "" {
+		if err := checkUser("Adopt", a.User); err != nil {
+			return err
+		}
+	}
+	d := draft{}
+	for key, value := range a.Values {
+		raw, err := encodeValue(key, value)
+		if err != nil {
+			return err
+		}
+		d.edit(key, raw)
+	}
+	now := c.Clock()
+	a.session = Record{
+		Realm: c.Realm, User: a.User, CreatedAt: now, IssuedAt: now, LastUsedAt: now, Deadline: now.Add(c.Lifetime),
+		IdleTimeout: c.IdleTimeout, Persistent: a.Persistent, Values: d.values(), Claim: a.claimID,
+	}
+	if a.User != "" {
+		a.session.AuthenticatedAt = earlier(a.AuthenticatedAt, now)
+	}
+	if !a.Deadline.IsZero() {
+		a.session.Deadline = earlier(a.Deadline, a.session.Deadline)
+	}
+	return nil
+}
+
+// earlier returns the earlier time to the precision that stores keep.
+func earlier(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return a.Truncate(time.Microsecond)
+	}
+	return b
+}
+
+// sessionOf returns what the old session becomes under the token's ID.
+func (a *adoption) sessionOf(token Token) *Record {
+	r := a.session
+	r.ID = token.ID()
+	return &r
+}
+
+// refuseOld ends an old session that Revalidate refuses before it was adopted, so that no request adopts it.
+func (q *request) refuseOld(st *state) error {
+	a := q.old
+	call := q.manager.storeContext(context.WithoutCancel(q.context.Context), q.manager.config.StoreTimeout)
+	defer call.Release()
+	if err := q.endClaim(call, a); err != nil {
+		return q.storeError(OpEnd, &Record{ID: a.claimID}, err)
+	}
+	q.forgetOld(call, a)
+	q.removeOld(a)
+	q.noteEvent(EventRevoked, &Record{User: a.User}, ReasonRevalidation, nil)
+	st.log = nil
+	st.view = newDraft(&q.manager.config, nil, settings{})
+	return nil
+}
+
+// offerCookie has the response carry the session's cookie again: the answer that had it first may be lost. A response that
+// can't carry it does without.
+func (q *request) offerCookie(r *Record, token Token) {
+	if !q.canSendCookie() || q.sendCookie(r, token.cookieValue()) != nil {
+		return
+	}
+	q.session.mu.Lock()
+	defer q.session.mu.Unlock()
+	q.offered = true
+}
+
+// removeOld has the response remove the old library's cookies.
+func (q *request) removeOld(a *adoption) {
+	q.session.mu.Lock()
+	defer q.session.mu.Unlock()
+	q.oldCookies = a.Cookies
+}
+
+// removeOldCookies puts the lines that remove the old library's cookies into the header. A cookie of the session's own
+// name is replaced by that. It is called with the session's lock held.
+func (q *request) removeOldCookies(h http.Header) {
+	name := q.manager.config.Name
+	for _, c := range q.oldCookies {
+		if c == nil || c.Name == name && q.cookie != "" {
+			continue
+		}
+		removal := *c
+		removal.Value, removal.Quoted, removal.MaxAge, removal.Expires = "", false, -1, time.Unix(0, 0)
+		if line := removal.String(); line != "" {
+			h["Set-Cookie"] = append(h["Set-Cookie"], line)
+			keepFromCaches(h)
+		}
+	}
+}

@@ -1,0 +1,350 @@
+package session
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/doorman-go/session/internal/xaes"
+)
+
+// A claim says what an old session has become. It is a record under an ID that is a hash of the old token, in the form of
+// a tombstone: of the old session, whose successor is the adopted one. So one of several requests puts it, and an ending
+// that comes by the old cookie follows it. In its values it keeps the token of the adopted session, encrypted with a key
+// made of the old token: who reads the store does not have that.
+type claim struct {
+	record *Record
+	claimContent
+}
+
+// claimContent is what a claim keeps in its values.
+type claimContent struct {
+	User   string `json:"user,omitempty"`   // of the adopted session; the claim itself is on no list of a user's
+	Token  []byte `json:"token,omitempty"`  // of the adopted session, encrypted; none in a claim that is closed
+	Closed micros `json:"closed,omitempty"` // when it was closed; zero while it is open
+}
+
+const (
+	claimKey     = "claim" // of the claim's content among the record's values
+	claimPurpose = "doorman session claim"
+	claimOpenFor = 2 * time.Minute   // how long the old cookie stands for the adopted session, at most
+	claimLateFor = tombstoneLife     // how long its requests are late ones after that
+	claimGrowsIn = tombstoneLife / 2 // how long the session may be missing that the claim names, and be put there by any request
+)
+
+// claimPhase says what an old cookie means.
+type claimPhase uint8
+
+const (
+	claimOpen claimPhase = iota // it stands for the adopted session
+	claimLate                   // its requests are late ones
+	claimOver                   // its requests are a visitor's
+)
+
+// phase returns what the old cookie means at the time given.
+func (c *claim) phase(now time.Time) claimPhase {
+	end := c.record.IssuedAt.Add(claimOpenFor)
+	if closed := c.Closed.time(); c.isClosed() && closed.Before(end) {
+		end = closed
+	}
+	switch {
+	case now.Before(end) && !c.isClosed():
+		return claimOpen
+	case now.Before(end.Add(claimLateFor)):
+		return claimLate
+	}
+	return claimOver
+}
+
+func (c *claim) isClosed() bool { return c.Closed != 0 }
+
+// tombstone returns the claim as that of the old session for a request that is late. It stands in no store.
+func (c *claim) tombstone(now time.Time) *Record {
+	return &Record{
+		ID: c.record.ID, Realm: c.record.Realm, User: c.User, Ended: true, Successor: c.record.Successor,
+		IssuedAt: c.record.IssuedAt, Deadline: now.Add(claimLateFor),
+	}
+}
+
+// closed returns the record of the claim after it was closed.
+func (c *claim) closed(now time.Time) *Record {
+	next := *c.record
+	next.Revision, next.Version = "", nil
+	next.Values = claimContent{User: c.User, Closed: micros(now.UnixMicro())}.values()
+	stamp(&next, c.record, now)
+	return &next
+}
+
+// isClaim reports whether a tombstone is a claim.
+func isClaim(r *Record) bool { return r.Values.Get(claimKey) != nil }
+
+func (c claimContent) values() Values { return listedValues(map[string]any{claimKey: c}) }
+
+// newClaim returns the claim's record for a session that is adopted under the token. With no token it is closed.
+func (a *adoption) newClaim(c *Config, token Token) (*Record, error) {
+	now := c.Clock()
+	r := &Record{
+		ID: a.claimID, Realm: c.Realm, Ended: true, IssuedAt: now, Deadline: now.Add(maxLifetime), Successor: token.ID(),
+	}
+	if !a.Deadline.IsZero() {
+		r.Deadline = earlier(a.Deadline, time.UnixMicro(maxMicro))
+	}
+	content := claimContent{User: a.User, Closed: micros(now.UnixMicro())}
+	if token.ID() != "" {
+		sealed, err := sealToken(a.Token, token)
+		if err != nil {
+			return nil, err
+		}
+		content.Token, content.Closed = sealed, 0
+	}
+	r.Values = content.values()
+	stamp(r, nil, now)
+	return r, nil
+}
+
+// sealToken encrypts a token with a key made of the old one.
+func sealToken(oldToken string, token Token) ([]byte, error) {
+	aead, err := claimKeyOf(oldToken, token.realm)
+	if err != nil {
+		return nil, err
+	}
+	nonce := make([]byte, xaes.NonceSize)
+	_, _ = rand.Read(nonce) // never fails
+	return aead.Seal(nonce, nonce, []byte(token.cookieValue()), []byte(claimPurpose)), nil
+}
+
+func claimKeyOf(oldToken, realm string) (*xaes.AEAD, error) {
+	key, err := deriveKey([]byte(oldToken), claimPurpose+" key", realm, xaes.KeySize)
+	if err != nil {
+		return nil, err
+	}
+	return xaes.New(key)
+}
+
+var errUnreadableClaim = errors.New("session: the claim of an adopted session can't be read")
+
+// open returns the token of the adopted session.
+func (c *claim) open(oldToken string) (Token, error) {
+	if len(c.Token) < xaes.NonceSize {
+		return Token{}, errUnreadableClaim
+	}
+	aead, err := claimKeyOf(oldToken, c.record.Realm)
+	if err != nil {
+		return Token{}, err
+	}
+	value, err := aead.Open(nil, c.Token[:xaes.NonceSize], c.Token[xaes.NonceSize:], []byte(claimPurpose))
+	if err != nil {
+		return Token{}, errUnreadableClaim
+	}
+	token, ok := parseToken(c.record.Realm, string(value))
+	if !ok {
+		return Token{}, errUnreadableClaim
+	}
+	return token, nil
+}
+
+// claimID returns the ID of the claim of an old session. The realm's length keeps it from reaching into the token.
+func claimID(realm, oldToken string) string {
+	sum := sha256.Sum256([]byte(claimPurpose + "\x00" + strconv.Itoa(len(realm)) + ":" + realm + oldToken))
+	return base64url.EncodeToString(sum[:idSize])
+}
+
+// loadClaim returns a claim, or nil if there is none. A store that keeps sessions in the cookie has its tombstones
+// elsewhere, and so its claims: inCookie says that it is one, where there is no claim.
+func (m *Manager) loadClaim(call *storeContext, id string) (c *claim, inCookie bool, err error) {
+	call.pastCache = true
+	defer func() { call.pastCache = false }()
+	r, err := m.store.Load(call, NewToken(id, "").WithRealm(m.config.Realm))
+	switch {
+	case errors.Is(err, errNoRevocations):
+		return nil, false, fmt.Errorf("session: Config.Adopt needs CookieStore.WithRevocations: %w", err)
+	case errors.Is(err, errors.ErrUnsupported):
+		return nil, true, nil
+	case errors.Is(err, ErrNotFound) && !errors.Is(err, errUnreadable):
+		return nil, false, nil
+	case err != nil:
+		return nil, false, fmt.Errorf("session: the claim of an adopted session: %v", err) //nolint:errorlint // not "not found"
+	}
+	c = &claim{record: r}
+	if r == nil || r.ID != id || r.Realm != m.config.Realm || !r.Ended || json.Unmarshal(r.Values.Get(claimKey), &c.claimContent) != nil {
+		return nil, false, errUnreadableClaim
+	}
+	return c, false, nil
+}
+
+// findClaim returns the claim of an old session, or nil if there is none.
+func (q *request) findClaim(call *storeContext, a *adoption) (*claim, error) {
+	c, inCookie, err := q.manager.loadClaim(call, a.claimID)
+	a.inCookie = a.inCookie || inCookie
+	return c, err
+}
+
+// loadStanding returns what the claim stands for: the adopted session, or what is left of it, with its token; the tombstone
+// of a late request; or nil.
+func (q *request) loadStanding(call *storeContext, a *adoption, c *claim) (*Record, Token, error) {
+	now := q.manager.config.Clock()
+	switch c.phase(now) {
+	case claimLate:
+		return c.tombstone(now), Token{}, nil
+	case claimOver:
+		return nil, Token{}, nil
+	}
+	token, err := c.open(a.Token)
+	if err != nil {
+		return nil, Token{}, err
+	}
+	r, err := q.loadByToken(call, token)
+	if r != nil || err != nil {
+		return r, token, err
+	}
+	r, err = q.completeAdoption(call, a, c, token)
+	return r, token, err
+}
+
+// loadByToken returns what the token opens, or nil.
+func (q *request) loadByToken(ctx context.Context, token Token) (*Record, error) {
+	r, err := q.manager.store.Load(ctx, token)
+	if err == nil {
+		err = q.manager.checkLoaded(token, r)
+	}
+	if errors.Is(err, ErrNotFound) {
+		return nil, nil
+	}
+	return r, err
+}
+
+// completeAdoption puts the session there that a young claim names, where its store makes swaps one by one and the other
+// request has not come to the second, or never will. As long as the claim is young, a session that has ended would have
+// left its tombstone.
+func (q *request) completeAdoption(call *storeContext, a *adoption, c *claim, token Token) (*Record, error) {
+	config := &q.manager.config
+	now := config.Clock()
+	switch {
+	case token.sealed(), a.isOver(now), !now.Before(c.record.IssuedAt.Add(claimGrowsIn)), errors.Is(a.err, ErrNotFound):
+		return nil, nil
+	case a.err != nil:
+		return nil, a.err
+	}
+	if a.session.Claim == "" {
+		if err := a.makeSession(config); err != nil {
+			return nil, nil //nolint:nilerr // another answer of Adopt's could be taken over, and this one can't
+		}
+	}
+	r := a.sessionOf(token)
+	stamp(r, nil, now)
+	_, err := q.manager.store.Swap(call, token, Swap{nil, r})
+	var conflict *ConflictError
+	if errors.As(err, &conflict) {
+		return q.loadByToken(call, token)
+	}
+	return r, err
+}
+
+// closeClaim closes the claim of an adopted session whose cookie has arrived, since a request has it. From here on the
+// old cookie is a late one's, and the old session is forgotten. What fails is told, and left to the next request.
+func (q *request) closeClaim(call *storeContext, st *state) {
+	if st.base == nil || st.base.Claim == "" {
+		return
+	}
+	id := st.base.Claim
+	if err := q.swapClosed(call, id); err != nil {
+		_ = q.storeError(OpSwap, st.base, err)
+		return
+	}
+	if waits := q.forgetArrived(id); waits {
+		return
+	}
+	q.unlinkClaim(call, st)
+}
+
+// swapClosed closes a claim, if it is there and open.
+func (q *request) swapClosed(call *storeContext, id string) error {
+	m := q.manager
+	for {
+		c, _, err := m.loadClaim(call, id)
+		if err != nil || c == nil || c.isClosed() {
+			return err
+		}
+		err = m.replaceClaim(call, c.record, c.closed(m.config.Clock()))
+		var conflict *ConflictError
+		if !errors.As(err, &conflict) {
+			return err
+		}
+		if err := call.Err(); err != nil {
+			return err
+		}
+	}
+}
+
+func (m *Manager) replaceClaim(ctx context.Context, old, next *Record) error {
+	_, err := m.store.Swap(ctx, NewToken(next.ID, "").WithRealm(m.config.Realm), Swap{old, next})
+	return err
+}
+
+// unlinkClaim has the session forget its claim, so that no further request asks for it.
+func (q *request) unlinkClaim(call *storeContext, st *state) {
+	now := q.manager.config.Clock()
+	if st.sealed { // in the response, as in noteUseAtOnce
+		next := *st.base
+		next.Claim, next.Stale = "", true
+		st.setBase(&next, st.token, now)
+		return
+	}
+	next := touched(st.base, now)
+	next.Claim = ""
+	stamp(next, st.base, now)
+	if _, err := q.manager.store.Swap(call, st.token, Swap{st.base, next}); err == nil {
+		st.setBase(next, st.token, now)
+	}
+}
+
+// endClaim ends what an old session has become, and closes its claim, or puts a closed one: no request adopts it any more.
+func (q *request) endClaim(call *storeContext, a *adoption) error {
+	m := q.manager
+	for {
+		c, err := q.findClaim(call, a)
+		if err != nil {
+			return err
+		}
+		old, next := (*Record)(nil), (*Record)(nil)
+		switch {
+		case c == nil && a.isOver(m.config.Clock()):
+			return nil
+		case c == nil:
+			if next, err = a.newClaim(&m.config, Token{realm: m.config.Realm}); err != nil {
+				return err
+			}
+		default:
+			if err := q.endClaimed(call, c); err != nil || c.isClosed() {
+				return err
+			}
+			old, next = c.record, c.closed(m.config.Clock())
+		}
+		err = m.replaceClaim(call, old, next)
+		var conflict *ConflictError
+		if !errors.As(err, &conflict) {
+			return err
+		}
+		if err := call.Err(); err != nil {
+			return err
+		}
+	}
+}
+
+// endClaimed ends the session that a claim names, and what it goes on as, while an old cookie still leads to it.
+func (q *request) endClaimed(call *storeContext, c *claim) error {
+	now := q.manager.config.Clock()
+	if c.record.Successor == "" || c.phase(now) == claimOver {
+		return nil
+	}
+	ended, err := q.manager.endSession(call, Token{}, c.tombstone(now), q.logout())
+	if err == nil && ended.replaced != nil {
+		q.noteEvent(EventDestroyed, ended.replaced, "", nil)
+	}
+	return err
+}

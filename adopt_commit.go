@@ -1,0 +1,219 @@
+package session
+
+import (
+	"errors"
+	"slices"
+	"time"
+)
+
+// This file has the step of a commit that adopts an old session, and what a logout does to it.
+
+// adopt is a change that is always the first of its log: an old session becomes one of this package's.
+type adopt struct {
+	token Token
+	of    *adoption
+}
+
+func (c adopt) apply(d *draft) error {
+	if d.exists() || d.late != nil {
+		return nil
+	}
+	r := c.of.sessionOf(c.token)
+	d.token, d.begun, d.adopted = c.token, true, true
+	d.stored, d.record = r.Values, *r
+	d.record.Values = Values{}
+	return nil
+}
+
+// adopts reports whether the step adopts an old session, or ends one by a Login.
+func (s *step) adopts() bool { return s.base == nil && startsWithAdopt(s.log) }
+
+func startsWithAdopt(log []change) bool {
+	if len(log) == 0 {
+		return false
+	}
+	_, ok := log[0].(adopt)
+	return ok
+}
+
+// adoptsOnly reports whether nothing but an adoption is in the log. A response that can't send a cookie does without it:
+// the next request adopts.
+func adoptsOnly(log []change) bool { return len(log) == 1 && startsWithAdopt(log) }
+
+// commitAdoption stores the session and its claim. Of several requests with one old token, one puts the claim, and the others
+// go on from its session.
+func (q *request) commitAdoption(call *storeContext, s *step) error {
+	if !q.canSendCookie() {
+		return ErrResponseStarted
+	}
+	for {
+		sent, err := q.planAdoption(call, s)
+		if err == nil {
+			err = q.sendAdoption(call, s, sent)
+		}
+		var conflict *ConflictError
+		if !errors.As(err, &conflict) {
+			return err
+		}
+		if call.Err() != nil || conflict.NotBefore.IsZero() {
+			return q.swapError(s, err)
+		}
+		next := *s.next // as in commitNewID: the session begins later
+		next.IssuedAt = conflict.NotBefore.Add(time.Microsecond)
+		s.next = &next
+	}
+}
+
+// planAdoption returns the swaps to send. A session in the cookie has a token only when it is sealed, which stores nothing;
+// all others begin together with the claim.
+func (q *request) planAdoption(call *storeContext, s *step) (*attempt, error) {
+	c := &q.manager.config
+	a := s.log[0].(adopt).of
+	next := *s.next
+	next.Revision = ""
+	stamp(&next, nil, c.Clock())
+	s.next = &next
+	sent := &attempt{token: s.newToken, adopted: s.next}
+	if a.inCookie {
+		sealed, err := q.manager.store.Swap(call, sent.token, Swap{nil, s.next})
+		var conflict *ConflictError
+		switch {
+		case errors.As(err, &conflict):
+			return nil, err
+		case err != nil:
+			return nil, q.swapError(s, err)
+		}
+		sent.token = sealed
+	}
+	named := sent.token
+	if s.logsIn() { // the old cookie does not stand for the new session
+		named = Token{realm: c.Realm}
+	}
+	claim, err := a.newClaim(c, named)
+	if err != nil {
+		return nil, q.swapError(s, err)
+	}
+	sent.swaps = []Swap{{nil, claim}}
+	if !a.inCookie {
+		sent.swaps = append(sent.swaps, Swap{nil, s.next})
+	}
+	sent.since = time.Now()
+	return sent, nil
+}
+
+// sendAdoption sends the swaps, for the first time or again. It returns a *ConflictError if the session has to begin later.
+func (q *request) sendAdoption(call *storeContext, s *step, sent *attempt) error {
+	_, err := q.manager.store.Swap(call, sent.token, sent.swaps...)
+	var conflict *ConflictError
+	switch {
+	case err == nil:
+		return q.settleAdoption(call, s, sent.adopted, sent.token)
+	case !errors.As(err, &conflict):
+		q.setDoubt(sent, s)
+		return q.swapError(s, err)
+	case !conflict.NotBefore.IsZero():
+		return err
+	}
+	return q.joinAdoption(call, s, sent)
+}
+
+// settleAdoption takes over what was stored.
+func (q *request) settleAdoption(call *storeContext, s *step, stored *Record, token Token) error {
+	a := s.log[0].(adopt).of
+	q.removeOld(a)
+	if s.logsIn() {
+		q.forgetOld(call, a)
+	} else {
+		q.manager.forgetLater(a, stored)
+	}
+	return q.settle(call, s, stored, token)
+}
+
+// joinAdoption goes on from what stands there already: another request's adoption, or this one's, whose answer was lost.
+func (q *request) joinAdoption(call *storeContext, s *step, sent *attempt) error {
+	a := s.log[0].(adopt).of
+	claim, err := q.findClaim(call, a)
+	if err == nil && claim == nil {
+		err = errUnknownOutcome
+	}
+	if err != nil {
+		return q.swapError(s, err)
+	}
+	own := claim.record.knows(sent.swaps[0].New.Revision)
+	record, token, err := q.loadStanding(call, a, claim)
+	switch {
+	case err != nil:
+		return q.swapError(s, err)
+	case record.condition(q.manager.config.Clock()) != live:
+		return q.joinEnded(s, record)
+	case own && (token.sealed() || record.knows(sent.adopted.Revision)):
+		return q.settleAdoption(call, s, record, token)
+	case own && record.Latest.Len() >= maxLatest: // its first revision may have been pushed out
+		return q.swapError(s, errUnknownOutcome)
+	case own: // another request has put the session there that this one's claim names
+		q.manager.forgetLater(a, record)
+		q.noteEvent(EventAdopted, record, "", nil)
+	}
+	q.removeOld(a)
+	if err := q.sendCookie(record, token.cookieValue()); err != nil {
+		return err
+	}
+	return q.rebase(record, token, 1)
+}
+
+// joinEnded goes on where the old session was adopted and has ended since. A Login begins a session all the same.
+func (q *request) joinEnded(s *step, met *Record) error {
+	if !s.logsIn() {
+		return q.lose(s, met)
+	}
+	if met != nil && !met.Ended {
+		met = nil
+	}
+	return q.rebase(met, Token{}, 1)
+}
+
+// endOld ends the old session at a logout, and what it has become, also where the request has cookies of both. It is an
+// error if the old store can't be reached.
+func (q *request) endOld(call *storeContext, s *step) error {
+	if q.manager.config.Adopt == nil {
+		return nil
+	}
+	a, err := q.askOld(call)
+	if a != nil {
+		if err := q.endClaim(call, a); err != nil {
+			return q.storeError(OpEnd, &Record{ID: a.claimID}, err)
+		}
+		if err = a.err; err == nil {
+			err = q.manager.forgetNow(call, a)
+		}
+	}
+	if err == nil || errors.Is(err, ErrNotFound) {
+		err = q.manager.forgetPending(call, s.base)
+	}
+	if err != nil {
+		q.oldAsked = a != nil && a.err == nil // another commit asks again
+		return q.storeError(OpAdopt, s.base, err)
+	}
+	if a != nil {
+		q.removeOld(a)
+	}
+	return nil
+}
+
+// hasChanges reports whether there is something in the log that a response at this stage can still commit, or has to
+// report. It is called with the session's lock held.
+func (q *request) hasChanges() bool {
+	log := q.session.state.log
+	return len(log) > 0 && (q.stage == open || !adoptsOnly(log))
+}
+
+// takeProbe takes over what Revalidate changed in an old session that is to be adopted.
+func (st *state) takeProbe(config *Config, log []change) {
+	st.log = append(slices.Clip(st.log), log...)
+	d := newDraft(config, nil, settings{})
+	if err := d.replay(st.log); err != nil {
+		st.encodeErr = err
+		return
+	}
+	st.view = d
+}

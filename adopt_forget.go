@@ -1,0 +1,255 @@
+package session
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+)
+
+// This file has what becomes of old sessions that were adopted: each is forgotten when the new cookie has arrived, or two
+// minutes after the adoption, by the process that adopted it.
+
+// forgets are the old sessions that this process has still to forget.
+type forgets struct {
+	mu      sync.Mutex
+	byClaim map[string]*oldSession
+	inTurn  []*oldSession // the earliest first; those that are forgotten stay until their turn
+	timer   *time.Timer   // for the first in turn; nil if none is set
+	running bool          // those whose time has come are being forgotten
+}
+
+// oldSession is one of them.
+type oldSession struct {
+	claimID string
+	session Record // the adopted one, as far as an event tells of it
+	due     time.Time
+	forget  func(context.Context) error
+
+	mu    sync.Mutex // held while it is being forgotten
+	tried bool
+	done  bool
+}
+
+// forgetsAtOnce is how many old sessions are forgotten at the same time, and at most by one request.
+const forgetsAtOnce = 32
+
+// forgetLater notes an old session that was adopted.
+func (m *Manager) forgetLater(a *adoption, adopted *Record) {
+	if a.Forget == nil {
+		return
+	}
+	f := &m.forgets
+	old := &oldSession{
+		claimID: a.claimID, session: Record{ID: adopted.ID, User: adopted.User}, forget: a.Forget, due: m.config.Clock().Add(claimOpenFor),
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.byClaim == nil {
+		f.byClaim = make(map[string]*oldSession)
+	}
+	f.byClaim[old.claimID] = old
+	f.inTurn = append(f.inTurn, old)
+	m.setForgetTimer()
+}
+
+// setForgetTimer sets the timer for the first in turn, unless it is set. It is called with the lock held.
+func (m *Manager) setForgetTimer() {
+	f := &m.forgets
+	if f.timer != nil || f.running || len(f.inTurn) == 0 {
+		return
+	}
+	wait := f.inTurn[0].due.Sub(m.config.Clock())
+	f.timer = time.AfterFunc(min(max(wait, 0), claimOpenFor), m.forgetInTurn)
+}
+
+// forgetInTurn is the timer's: it forgets all whose time has come.
+func (m *Manager) forgetInTurn() {
+	f := &m.forgets
+	f.mu.Lock()
+	f.timer = nil
+	f.mu.Unlock()
+	for {
+		due := m.takeDue()
+		if len(due) == 0 {
+			break
+		}
+		m.forgetAll(context.Background(), due, m.tellForgetFailed)
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	m.setForgetTimer()
+}
+
+// forgetDue forgets some of those whose time has come, in a request: with a clock of the application's a timer may not
+// know.
+func (q *request) forgetDue() {
+	if q.manager.config.Adopt == nil {
+		return
+	}
+	if due := q.manager.takeDue(); len(due) > 0 {
+		q.manager.forgetAll(context.WithoutCancel(q.context.Context), due, q.tellForgetFailed)
+	}
+}
+
+// takeDue returns some of those whose time has come, and which it takes off. It returns none while others are being
+// forgotten.
+func (m *Manager) takeDue() (due []*oldSession) {
+	f := &m.forgets
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.running || len(f.inTurn) == 0 {
+		return nil
+	}
+	now := m.config.Clock()
+	for len(f.inTurn) > 0 && len(due) < forgetsAtOnce && !now.Before(f.inTurn[0].due) {
+		first := f.inTurn[0]
+		f.inTurn[0], f.inTurn = nil, f.inTurn[1:]
+		if f.byClaim[first.claimID] == first {
+			delete(f.byClaim, first.claimID)
+			due = append(due, first)
+		}
+	}
+	f.running = len(due) > 0
+	return due
+}
+
+// forgetAll forgets what takeDue returned. Who fails is told of.
+func (m *Manager) forgetAll(ctx context.Context, due []*oldSession, tell func(*oldSession, error)) {
+	defer func() {
+		m.forgets.mu.Lock()
+		defer m.forgets.mu.Unlock()
+		m.forgets.running = false
+		m.setForgetTimer()
+	}()
+	errs := make([]error, len(due))
+	var workers sync.WaitGroup
+	for i, old := range due {
+		workers.Go(func() { errs[i] = m.forget(ctx, old) })
+	}
+	workers.Wait()
+	for i, old := range due {
+		if errs[i] != nil {
+			tell(old, errs[i])
+		}
+	}
+}
+
+// forget calls an old session's Forget, unless it was called with success.
+func (m *Manager) forget(ctx context.Context, old *oldSession) error {
+	old.mu.Lock()
+	defer old.mu.Unlock()
+	return old.forgetLocked(ctx, m)
+}
+
+// forgetLocked is forget with the lock held.
+func (old *oldSession) forgetLocked(ctx context.Context, m *Manager) error {
+	if old.done {
+		return nil
+	}
+	old.tried = true
+	err := m.callForget(ctx, old.forget)
+	old.done = err == nil
+	return err
+}
+
+// callForget calls a Forget. What it does wrong, a panic included, is an error.
+func (m *Manager) callForget(ctx context.Context, forget func(context.Context) error) (err error) {
+	call := m.storeContext(ctx, m.config.StoreTimeout)
+	defer call.Release()
+	_, err = waitFor(call, func() (_ struct{}, err error) {
+		defer func() {
+			if p := recover(); p != nil {
+				err = fmt.Errorf("Forget panicked: %v", p)
+			}
+		}()
+		return struct{}{}, forget(call)
+	})
+	return err
+}
+
+// pendingForget returns the old session that is still to be forgotten, or nil.
+func (m *Manager) pendingForget(claimID string) *oldSession {
+	m.forgets.mu.Lock()
+	defer m.forgets.mu.Unlock()
+	return m.forgets.byClaim[claimID]
+}
+
+func (m *Manager) dropForget(claimID string) {
+	m.forgets.mu.Lock()
+	defer m.forgets.mu.Unlock()
+	delete(m.forgets.byClaim, claimID) // in turn it is passed over
+}
+
+// forgetArrived forgets an old session whose new cookie has arrived. If that fails it is told, and tried once more when
+// its time has come; until then the session keeps the name of its claim, so that a logout can try again.
+func (q *request) forgetArrived(claimID string) (waits bool) {
+	old := q.manager.pendingForget(claimID)
+	if old == nil {
+		return false
+	}
+	if !old.mu.TryLock() { // another request is at it
+		return true
+	}
+	defer old.mu.Unlock()
+	if old.tried && !old.done {
+		return true
+	}
+	if err := old.forgetLocked(context.WithoutCancel(q.context.Context), q.manager); err != nil {
+		q.tellForgetFailed(old, err)
+		return true
+	}
+	q.manager.dropForget(claimID)
+	return false
+}
+
+// forgetPending forgets the old session that a session was adopted from, at a logout.
+func (m *Manager) forgetPending(ctx context.Context, adopted *Record) error {
+	if adopted == nil || adopted.Claim == "" {
+		return nil
+	}
+	old := m.pendingForget(adopted.Claim)
+	if old == nil {
+		return nil
+	}
+	err := m.forget(ctx, old)
+	if err == nil {
+		m.dropForget(old.claimID)
+	}
+	return err
+}
+
+// forgetNow forgets the old session of this request's.
+func (m *Manager) forgetNow(ctx context.Context, a *adoption) error {
+	if a.Forget == nil {
+		return nil
+	}
+	old := m.pendingForget(a.claimID)
+	if old == nil {
+		return m.callForget(ctx, a.Forget)
+	}
+	err := m.forget(ctx, old)
+	if err == nil {
+		m.dropForget(a.claimID)
+	}
+	return err
+}
+
+// forgetOld is forgetNow where a failure is only told.
+func (q *request) forgetOld(ctx context.Context, a *adoption) {
+	if err := q.manager.forgetNow(ctx, a); err != nil {
+		_ = q.storeError(OpAdopt, &Record{User: a.User}, err)
+	}
+}
+
+func (q *request) tellForgetFailed(old *oldSession, err error) {
+	_ = q.storeError(OpAdopt, &old.session, err)
+}
+
+// tellForgetFailed tells of it outside of a request.
+func (m *Manager) tellForgetFailed(old *oldSession, err error) {
+	failed := &StoreError{Op: OpAdopt, Err: err}
+	m.log(context.Background(), slog.LevelError, "session: the store failed", "session", old.session.ID, "error", failed)
+	m.tell(context.Background(), Event{Kind: EventStoreError, ID: old.session.ID, User: old.session.User, Reason: Reason(OpAdopt), Err: failed})
+}
