@@ -44,6 +44,7 @@ type (
 		at    time.Time
 		user  string
 		keep  []string
+		bind  []byte // the secret of a session that is offered to be bound to a device
 	}
 	destroy struct{}
 )
@@ -268,7 +269,7 @@ func (c login) apply(d *draft) error {
 	d.drop()
 	d.edits = kept
 	d.start(c.token, c.user, c.at)
-	d.record.AuthenticatedAt = c.at
+	d.record.AuthenticatedAt, d.record.Binding.Secret = c.at, c.bind
 	return nil
 }
 

@@ -208,6 +208,8 @@ func (q *request) planChanges() (*step, error) {
 	}
 	var s *step
 	switch {
+	case v.late != nil && st.isUnproven():
+		return q.newStep(n, (*request).dropUnproven), nil
 	case v.late != nil:
 		return q.newStep(n, (*request).refuseChanges), nil
 	case !v.exists(), v.begun && st.base == nil && v.empty():
@@ -335,7 +337,7 @@ func (q *request) asked() (bool, error) {
 	defer q.session.mu.Unlock()
 	st := q.session.state
 	if st.view.late != nil {
-		return true, ErrSessionEnded
+		return true, st.endedError()
 	}
 	return !st.touchAt.IsZero(), nil
 }
@@ -349,13 +351,13 @@ func (q *request) ask(ctx context.Context) error {
 	}
 	defer q.unlockCommits()
 	q.session.mu.Lock()
-	s := q.newStep(0, nil)
+	s, ended := q.newStep(0, nil), q.session.state.endedError()
 	q.session.mu.Unlock()
 	switch {
 	case s.base == nil || s.doubt != nil: // another commit's, which says so
 		return nil
 	case s.base.Ended:
-		return ErrSessionEnded
+		return ended
 	}
 	standing, err := q.reload(call, s)
 	if err == nil && !standing {

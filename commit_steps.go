@@ -152,7 +152,7 @@ func (q *request) setDoubt(sent *attempt, s *step) {
 
 // swapError returns the error of a commit for the error handler: the store's is one, the application's fault is not.
 func (q *request) swapError(s *step, err error) error {
-	for _, own := range []error{ErrCookieTooLarge, ErrTooLarge, errUpdate, errors.ErrUnsupported} {
+	for _, own := range []error{ErrCookieTooLarge, ErrTooLarge, errUpdate, errProofUsed, errors.ErrUnsupported} {
 		if errors.Is(err, own) {
 			return err
 		}
@@ -263,6 +263,9 @@ func (q *request) settle(call *storeContext, s *step, stored *Record, token Toke
 		if err := q.sendCookie(stored, token.cookieValue()); err != nil {
 			return err
 		}
+	}
+	if open && s.logsIn() {
+		q.offerBinding(stored)
 	}
 	q.reportBegin(s, stored)
 	err := q.rebase(stored, token, s.n)

@@ -103,6 +103,24 @@ type Config struct {
 	// package, and the request no body. The default is to adopt nothing. With a CookieStore it needs WithRevocations.
 	Adopt func(*http.Request) (*Adopted, error)
 
+	// BindDevice binds sessions to the device where the browser can do that (Device Bound Session Credentials): after a
+	// Login the browser makes a key that can't leave the device, and from then on a second, short-lived cookie has to prove
+	// that the browser has the key. Without that proof a copied session cookie opens nothing. BindDevice is how long a
+	// proof lasts: 10 minutes is a good choice, and under 5 minutes is refused, since browsers sign seldom. Other browsers
+	// go on as before, unbound; see Session.DeviceBound. Middleware must get all requests below BindPath, so wrap the
+	// router as a whole. It can't be used with Domain, Partitioned, Secure off, or NewSignedCookieStore. The default is
+	// off.
+	BindDevice time.Duration
+
+	// BindGrace is how long after a Login a browser may register its key, and how long a session that was bound meanwhile
+	// may be used without a proof, since requests may be under way. The default is a minute, and the most is BindDevice.
+	BindGrace time.Duration
+
+	// BindPath is the path below which Middleware answers what browsers ask for by themselves, each Manager below its
+	// cookie's name. It must be below Path and reach the Middleware as it is. The default is
+	// "/.well-known/device-bound-session" below Path.
+	BindPath string
+
 	// ClearSiteData sends Clear-Site-Data for cache, cookies and storage with the response to a Destroy; without cookies
 	// where another session begins in the same response, whose cookie the browser would drop. The default is off.
 	ClearSiteData bool
@@ -217,6 +235,8 @@ func (c Config) withDefaults(store Store) (Config, error) {
 	c.StoreTimeout = cmp.Or(c.StoreTimeout, defaultStoreTimeout)
 	c.Clock = inMicroseconds(c.Clock)
 	faults = append(faults, c.cookieFaults()...)
+	faults = append(faults, c.bindFaults(store)...)
+	c.BindGrace = cmp.Or(c.BindGrace, defaultBindGrace)
 	if len(faults) > 0 {
 		return c, errors.New("session: invalid configuration: " + strings.Join(faults, "; "))
 	}

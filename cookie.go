@@ -146,6 +146,7 @@ func (q *request) completeHeader(h http.Header) {
 			"behind it: it would sign the user out", errForeignCookie)
 	}
 	q.removeOldCookies(h)
+	q.completeBinding(h)
 	if q.destroyed && q.manager.config.ClearSiteData {
 		h.Set("Clear-Site-Data", q.siteData())
 	}
@@ -169,6 +170,7 @@ func (q *request) removeCookie() {
 		return
 	}
 	q.destroyed = true
+	q.removeProof()
 	if q.present || q.cookie != "" {
 		q.cookie, q.offered = q.manager.removal, false
 	}

@@ -57,7 +57,11 @@ func NewCookieStore(secrets ...[]byte) (*CookieStore, error) {
 // NewSignedCookieStore returns a store whose cookies the client can read, and not forge (HMAC-SHA-256, by securecookie).
 // See NewCookieStore.
 func NewSignedCookieStore(secrets ...[]byte) (*CookieStore, error) {
-	return newCookieStore(secrets, newSigningCodec)
+	store, err := newCookieStore(secrets, newSigningCodec)
+	if err == nil {
+		store.keys.readable = true
+	}
+	return store, err
 }
 
 func newCookieStore(secrets [][]byte, newCodec newCodecFunc) (*CookieStore, error) {
@@ -263,6 +267,7 @@ type newCodecFunc func(secrets [][]byte, realm string) (cookieCodec, error)
 type realmCodecs struct {
 	secrets  [][]byte
 	newCodec newCodecFunc
+	readable bool     // the client can read what they make
 	byRealm  sync.Map // string to cookieCodec; realms are few, as Managers are
 }
 

@@ -18,6 +18,10 @@ var (
 	// handler has returned.
 	ErrResponseStarted = errors.New("session: the response has started, the cookie can't be sent any more")
 
+	// ErrUnproven means that the session is bound to a device (Config.BindDevice), and that the request has no proof of it.
+	// The session goes on for its owner.
+	ErrUnproven = errors.New("session: bound to a device, of which the request has no proof")
+
 	// ErrCookieTooLarge means that the cookie's name and value together exceed 4096 bytes, which browsers ignore (RFC
 	// 6265bis, section 5.6). Keep less in the session, or use a server store.
 	ErrCookieTooLarge = errors.New("session: the cookie's name and value exceed 4096 bytes")

@@ -18,6 +18,8 @@ const (
 	EventRejected    EventKind = "rejected"    // a cookie that opens nothing; the reason says why
 	EventConflict    EventKind = "conflict"    // a commit met another request's, and its changes were made again
 	EventLateWrite   EventKind = "late write"  // a change that could not be kept, since it came too late
+	EventBound       EventKind = "bound"       // a browser has registered a key of its device for the session
+	EventUnproven    EventKind = "unproven"    // a request of a bound session without proof of the device; the reason says why
 	EventStoreError  EventKind = "store error" // Err says which; the reason is its Op
 )
 
@@ -40,7 +42,12 @@ const (
 	ReasonEnded          Reason = "ended"           // EventRejected: the session ended a moment ago
 	ReasonEndedMeanwhile Reason = "ended meanwhile" // EventRejected: the session ended while the request was under way
 
-	ReasonNotKept      Reason = "not kept"      // EventLateWrite: changed after the response had started
+	ReasonNoProof      Reason = "no proof"      // EventUnproven: the bound cookie is missing
+	ReasonProofExpired Reason = "proof expired" // EventUnproven: the bound cookie has run out
+	ReasonBadProof     Reason = "bad proof"     // EventUnproven: a bound cookie or a token that is not the session's
+	ReasonOldChallenge Reason = "old challenge" // EventUnproven: a token for a challenge that has run out, or was answered
+
+	ReasonNotKept      Reason = "not kept"      // EventLateWrite: changed after the response had started. EventUnproven: set without proof
 	ReasonAfterRequest Reason = "after request" // EventLateWrite: changed after the handler had returned
 )
 
@@ -50,6 +57,6 @@ type Event struct {
 	ID     string // the session's public ID; empty where none is known
 	User   string // empty for an anonymous session
 	Reason Reason
-	Err    error     // for EventStoreError and EventLateWrite, and for EventRejected where Config.Adopt's session is not adopted
+	Err    error     // for EventStoreError, EventLateWrite, EventRejected where Config.Adopt's session is not adopted, and EventUnproven
 	Time   time.Time // by Config.Clock
 }

@@ -29,6 +29,9 @@ func (q *request) load(st *state) error {
 		if err := q.loadBest(call, st, tokens); err != nil {
 			return err
 		}
+		if err := q.checkDevice(st); err != nil {
+			return err
+		}
 		q.closeClaim(call, st)
 		q.noteUseAtOnce(call, st)
 	}
@@ -36,7 +39,7 @@ func (q *request) load(st *state) error {
 		return err
 	}
 	st.view = newDraft(c, st.base, settings{})
-	if err := st.view.replay(st.log); err != nil || !st.view.exists() {
+	if err := st.view.replay(st.log); err != nil || !st.view.exists() || q.answersEndpoint() {
 		return err
 	}
 	return q.revalidate(st)
@@ -181,7 +184,7 @@ func (q *request) revalidate(st *state) error {
 		asked = st.view.next(nil, c.Clock())
 	}
 	probe := newSession(c, asked)
-	probe.probe = true
+	probe.probe, probe.state.proved = true, st.proved
 	ctx, cancel := context.WithTimeout(&probeContext{q.context.Context, q.manager, probe}, c.StoreTimeout)
 	defer cancel()
 	err := c.Revalidate(ctx, probe)

@@ -18,6 +18,7 @@ type Manager struct {
 	attributes string // of the cookie, as long as it goes with the browser
 	removal    string // the line that removes the cookie
 	room       int    // bytes that a token's value may have in the cookie
+	binding    *binding
 	queue      queue
 	forgets    forgets
 	warned     atomic.Bool
@@ -39,6 +40,7 @@ func New(store Store, cfg Config) (*Manager, error) {
 	}
 	m := &Manager{store: store, config: config, attributes: config.attributes(), removal: config.cookie("", time.Time{}, time.Time{}).String()}
 	m.room = maxCookie - len(config.Name)
+	m.binding = newBinding(&m.config)
 	m.queue.store, m.queue.config = store, &m.config
 	return m, nil
 }
@@ -72,6 +74,8 @@ func answerError(w http.ResponseWriter, _ *http.Request, err error) {
 // A WebSocket needs a session whose cookie has been sent: begin it in an earlier request. Libraries that write 101 with
 // WriteHeader send the cookie along; with those that hijack first, Hijack fails while a cookie is still to be sent. What
 // is set on an open connection is kept by Session.Save, or at the handler's return.
+//
+// With Config.BindDevice it answers the browser's own requests below Config.BindPath, and next does not get them.
 func (m *Manager) Middleware(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		ctx := r.Context()
@@ -79,12 +83,25 @@ func (m *Manager) Middleware(next http.Handler) http.Handler {
 			next.ServeHTTP(w, r)
 			return
 		}
-		if outer, ok := ctx.Value(nameKey(m.config.Name)).(*request); ok {
+		if outer, ok := m.sharesName(ctx); ok {
 			m.refuseName(w, r, outer.manager)
 			return
 		}
-		newRequest(m, w, r).serve(next)
+		q := newRequest(m, w, r)
+		if answer := m.binding.endpoint(r.URL.Path); answer != nil {
+			q.serve(q.endpointHandler(answer))
+			return
+		}
+		q.serve(next)
 	})
+}
+
+// sharesName returns the request of an outer Manager that has one of this one's cookie names.
+func (m *Manager) sharesName(ctx context.Context) (outer *request, ok bool) {
+	if outer, ok = ctx.Value(nameKey(m.config.Name)).(*request); !ok && m.binding != nil {
+		outer, ok = ctx.Value(nameKey(m.binding.cookie.Name)).(*request)
+	}
+	return outer, ok
 }
 
 // refuseName answers a request that has met two Managers with one cookie name, one of which would lose its sessions.

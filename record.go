@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"crypto/rand"
 	"encoding/base64"
+	"fmt"
+	"io"
 	"time"
 )
 
@@ -26,6 +28,8 @@ type Record struct {
 
 	IdleTimeout time.Duration `json:"idleTimeout,omitempty"` // how long the session may be unused; zero for any time
 	Persistent  bool          `json:"persistent,omitempty"`  // the cookie survives closing the browser
+
+	Binding Binding `json:"binding,omitzero"` // to a device; a tombstone has none
 
 	Values  Values        `json:"values,omitzero"`
 	Flashes []StoredFlash `json:"flashes,omitempty"` // in their order
@@ -53,6 +57,29 @@ type StoredFlash struct {
 	ID       string `json:"id"`
 	Category string `json:"category,omitempty"`
 	Message  string `json:"message"`
+}
+
+// Binding is what a session keeps to be bound to a device (Config.BindDevice). It is zero where the browser was never offered
+// to bind. Login gives a session a new one, and Regenerate keeps it.
+type Binding struct {
+	Secret   []byte    `json:"secret,omitempty"`  // 32 random bytes, the key that authenticates the bound cookie and the challenges
+	Key      []byte    `json:"key,omitempty"`     // the browser's public key as PKIX; empty until it is registered, and then never another
+	ProvedAt time.Time `json:"provedAt,omitzero"` // of the challenge that was answered last: an older one is not accepted any more
+}
+
+// bound reports whether a browser has registered a key.
+func (b *Binding) bound() bool { return len(b.Key) > 0 }
+
+// offered reports whether the browser was offered to register a key.
+func (b *Binding) offered() bool { return len(b.Secret) > 0 }
+
+// Format says only whether there is a key, whatever the verb: the secret is none for logs.
+func (b Binding) Format(f fmt.State, _ rune) {
+	text := "unbound"
+	if b.bound() {
+		text = "bound"
+	}
+	_, _ = io.WriteString(f, text)
 }
 
 const (

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"math/bits"
+	"slices"
 	"time"
 	"unicode/utf8"
 )
@@ -26,19 +27,20 @@ const (
 	flagRevoked
 	flagFirstTime
 
-	flagClaim  = flagFirstTime << timesOfRecord // a text stands at the head's end
-	flagsKnown = flagClaim<<1 - 1
+	flagClaim   = flagFirstTime << timesOfRecord // a text stands at the head's end
+	flagBinding = flagClaim << 1                 // two texts do, behind that
+	flagsKnown  = flagBinding<<1 - 1
 )
 
 const (
-	timesOfRecord = 6
+	timesOfRecord = 7
 	minMicro      = -62135596800000000 // the zero time.Time, in microseconds since 1970
 	maxMicro      = 253402300799999999 // the end of the year 9999, which is as far as JSON goes
 )
 
 // times returns the record's times in the order in which they are written.
 func (r *Record) times() [timesOfRecord]*time.Time {
-	return [...]*time.Time{&r.CreatedAt, &r.IssuedAt, &r.LastUsedAt, &r.Deadline, &r.AuthenticatedAt, &r.RegeneratedAt}
+	return [...]*time.Time{&r.CreatedAt, &r.IssuedAt, &r.LastUsedAt, &r.Deadline, &r.AuthenticatedAt, &r.RegeneratedAt, &r.Binding.ProvedAt}
 }
 
 // headTexts returns the texts that stand behind the flags, in the order in which they are written.
@@ -59,8 +61,12 @@ func (r *Record) flags() (flags uint16) {
 		set(flagFirstTime<<i, t.UnixMicro() != minMicro)
 	}
 	set(flagClaim, r.Claim != "")
+	set(flagBinding, r.Binding.written())
 	return flags
 }
+
+// written reports whether the binding has bytes of its own, behind the idle timeout.
+func (b *Binding) written() bool { return len(b.Secret) > 0 || len(b.Key) > 0 }
 
 // idleMicros rounds up: what is rounded to zero would mean "for any time".
 func (r *Record) idleMicros() uint64 {
@@ -114,6 +120,10 @@ func (r *Record) AppendBinary(b []byte) ([]byte, error) {
 	if r.Claim != "" {
 		b = appendText(b, r.Claim)
 	}
+	if r.Binding.written() {
+		b = appendText(b, r.Binding.Secret)
+		b = appendText(b, r.Binding.Key)
+	}
 	b = binary.AppendUvarint(b, uint64(len(r.Flashes)))
 	for _, flash := range r.Flashes {
 		b = appendText(b, flash.ID)
@@ -139,6 +149,9 @@ func (r *Record) size() int {
 	}
 	if r.Claim != "" {
 		n += textSize(len(r.Claim))
+	}
+	if r.Binding.written() {
+		n += textSize(len(r.Binding.Secret)) + textSize(len(r.Binding.Key))
 	}
 	n += uvarintSize(r.idleMicros()) + uvarintSize(uint64(len(r.Flashes)))
 	for _, flash := range r.Flashes {
@@ -207,6 +220,9 @@ func (r *Record) headFault() string {
 	if fault := headTextFault("Claim", r.Claim); fault != "" {
 		return fault
 	}
+	if max(len(r.Binding.Secret), len(r.Binding.Key)) > maxHeadText {
+		return fmt.Sprintf("the Secret or the Key of its Binding is longer than %d bytes", maxHeadText)
+	}
 	return headTextFault("Revision", r.Revision)
 }
 
@@ -225,7 +241,7 @@ func textFault(name, text string) string {
 }
 
 func (r *Record) timeFault() string {
-	names := [...]string{"CreatedAt", "IssuedAt", "LastUsedAt", "Deadline", "AuthenticatedAt", "RegeneratedAt"}
+	names := [...]string{"CreatedAt", "IssuedAt", "LastUsedAt", "Deadline", "AuthenticatedAt", "RegeneratedAt", "ProvedAt"}
 	for i, t := range r.times() {
 		if !inRange(*t) {
 			return "its " + names[i] + " is not within the years 1 to 9999"
@@ -405,6 +421,10 @@ func (p *recordParser) head(f recordFront) *Record {
 		r.Claim = p.textAt(p.span(maxHeadText))
 		p.check(r.Claim != "", "its claim is empty")
 	}
+	if f.flags&flagBinding != 0 {
+		r.Binding.Secret, r.Binding.Key = p.bytes(), p.bytes()
+		p.check(r.Binding.written(), "its binding is empty, and is said to be there")
+	}
 	return r
 }
 
@@ -550,6 +570,15 @@ func (p *recordParser) textAt(s textSpan) string {
 	text := p.text[s.from:s.to]
 	p.check(utf8.ValidString(text), faultUTF8)
 	return text
+}
+
+// bytes reads what need not be UTF-8: nil for nothing.
+func (p *recordParser) bytes() []byte {
+	s := p.span(maxHeadText)
+	if s.from == s.to {
+		return nil
+	}
+	return slices.Clip(p.bytesAt(s))
 }
 
 func (p *recordParser) bytesAt(s textSpan) []byte { return p.b[s.from:s.to] }

@@ -26,6 +26,7 @@ type request struct {
 	before   http.Header // the header as it was before the handler
 	answered http.Header // and after the answer to a failure: what the handler sets still, trailers included, is undone
 
+	bindAnswer     *bindAnswer   // nil as long as there is nothing to say about the binding
 	logoutRevision string        // used by the commit under way only
 	old            *adoption     // the session of the old library, once that was asked: by the load, or by the commit under way
 	oldErr         error         // why none is known
@@ -149,12 +150,22 @@ func (q *request) AnswerFailure(w http.ResponseWriter, err error) {
 		w.WriteHeader(http.StatusServiceUnavailable) // for whoever cancelled in the client's place
 		return
 	}
+	if q.answersEndpoint() { // a browser would take any other answer for the end of its registration
+		h.Set("Cache-Control", "no-store")
+		w.WriteHeader(http.StatusServiceUnavailable)
+		return
+	}
 	varyByCookie(h, &q.vary)
 	q.session.mu.Lock()
 	if q.cookie != "" {
 		setCookie(h, q.manager.config.Name, q.cookie) // what Save did before the failure is done, and without its cookie the session would be lost
 	}
+	q.completeBinding(h)
 	q.session.mu.Unlock()
+	if errors.Is(err, errAskAgain) {
+		q.answerAskAgain(w)
+		return
+	}
 	q.manager.config.ErrorHandler(w, q.inner, err)
 }
 
@@ -217,7 +228,7 @@ func (q *request) isHead() bool { return q.outer.Method == http.MethodHead }
 // logged by now, and the end of a session is none.
 func (q *request) logFailure(err error) {
 	var failed *StoreError
-	if errors.As(err, &failed) || errors.Is(err, ErrSessionEnded) || errors.Is(err, errClientGone) {
+	if errors.As(err, &failed) || errors.Is(err, ErrSessionEnded) || errors.Is(err, errClientGone) || errors.Is(err, errAskAgain) {
 		return
 	}
 	q.log(slog.LevelError, "session: the response is an error, since the session can't be saved", err)
@@ -340,7 +351,8 @@ func (c *requestContext) Value(key any) any {
 			return &c.request.session
 		}
 	case nameKey:
-		if string(key) == c.request.manager.config.Name {
+		m := c.request.manager
+		if string(key) == m.config.Name || m.binding != nil && string(key) == m.binding.cookie.Name {
 			return c.request
 		}
 	}

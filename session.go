@@ -41,6 +41,8 @@ type state struct {
 	doubt    *attempt  // a commit whose answer was lost
 	sealed   bool      // the session is in the cookie itself
 	touchAt  time.Time // when its use is to be noted; zero if it need not be, or could not be
+	unproven *unproven // what there is in place of a bound session that the request can't prove
+	proved   []byte    // the secret of the session whose device the request has proved; nil for none
 
 	adoptErr  error // the old library was not reached: a Login goes through, and there is no other commit
 	loadErr   error // nothing can be changed, and the response is the error handler's
@@ -83,7 +85,11 @@ var defaultConfig = sync.OnceValue(func() *Config {
 
 // newSession returns a loaded session that nobody keeps.
 func newSession(config *Config, base *Record) *Session {
-	return &Session{config: config, state: &state{base: base, view: newDraft(config, base, settings{})}}
+	st := &state{base: base, view: newDraft(config, base, settings{})}
+	if base != nil && base.Binding.bound() {
+		st.proved = append([]byte{}, base.Binding.Secret...)
+	}
+	return &Session{config: config, state: st}
 }
 
 // Detached returns a Session that reads like the one stored as record, and is kept by nobody. It is for tests of
@@ -326,13 +332,13 @@ var errInRevalidate = errors.New("session: it can't be called in Config.Revalida
 // Regenerate gives the session a new ID and keeps its values and its lifetime. Call it when what the session may do
 // grows; Login does so itself. Without a session it does nothing. Nil means that it will be done at the commit, before
 // the response leaves: the old ID is then dead, and only the response has the new one. Of one session it is done once in
-// 200 ms; a second one waits. It returns ErrSessionEnded if the session has ended, ErrResponseStarted if the cookie can't
-// be sent any more, or the error of the load.
+// 200 ms; a second one waits. It returns ErrSessionEnded if the session has ended, ErrUnproven if the request can't prove
+// its device, ErrResponseStarted if the cookie can't be sent any more, or the error of the load.
 func (s *Session) Regenerate() error {
 	return s.lifecycle(func(st *state) error {
 		switch {
 		case st.view.late != nil:
-			return ErrSessionEnded
+			return st.endedError()
 		case s.cookieSent():
 			return ErrResponseStarted
 		case st.view.exists():
@@ -358,7 +364,7 @@ func (s *Session) Login(user string, keep ...string) error {
 			return ErrResponseStarted
 		}
 		st.adoptErr = nil
-		st.note(login{s.config.newToken(), s.config.Clock(), user, slices.Clone(keep)})
+		st.note(login{s.config.newToken(), s.config.Clock(), user, slices.Clone(keep), s.config.newBindSecret()})
 		return nil
 	})
 }
@@ -380,7 +386,7 @@ func (s *Session) RenameUser(user string) error {
 		case st.adoptErr != nil:
 			return st.adoptErr
 		case st.view.late != nil:
-			return ErrSessionEnded
+			return st.endedError()
 		case st.view.record.User == "":
 			return errors.New("session: RenameUser needs a session that is signed in")
 		case s.cookieSent():
@@ -394,7 +400,8 @@ func (s *Session) RenameUser(user string) error {
 // Destroy logs out: at the commit the record and the cookie go, even if the handler panics. Setting a value afterwards
 // starts a new session. It returns the error of the load; and ErrResponseStarted if the cookie can't be removed any
 // more, in which case the record still goes. After the handler has returned that is the answer too, and nothing is done:
-// use Manager.Revoke.
+// use Manager.Revoke. A request that can't prove the device of its session gets ErrUnproven, and nothing is done either: it
+// may be a thief's.
 func (s *Session) Destroy() error {
 	if s.probe {
 		return errInRevalidate
@@ -402,6 +409,9 @@ func (s *Session) Destroy() error {
 	return s.lifecycle(func(st *state) error {
 		if st.adoptErr != nil {
 			return st.adoptErr
+		}
+		if st.isUnproven() {
+			return ErrUnproven
 		}
 		st.encodeErr = nil // it was about values that are gone
 		st.note(destroy{})
@@ -415,8 +425,8 @@ func (s *Session) Destroy() error {
 // Save commits now what was changed so far, for handlers that stream or hijack the connection, or that have to know.
 // It asks the store even if nothing was changed, so that it tells a stream whether its session still stands.
 // Config.StoreTimeout bounds it; a commit once begun is not cut short by the context's end. It returns
-// ErrResponseStarted if a cookie would have to be sent and can't be, ErrSessionEnded if the session has ended,
-// ErrCookieTooLarge, ErrTooLarge, a *StoreError, or the error of a load or of a value's encoding. Unless the session ended,
+// ErrResponseStarted if a cookie would have to be sent and can't be, ErrSessionEnded if the session has ended, ErrUnproven
+// if the request can't prove the session's device, ErrCookieTooLarge, ErrTooLarge, a *StoreError, or the error of a load or of a value's encoding. Unless the session ended,
 // the changes are still there after an error, and the commit at the response's start tries again; what was done before,
 // and only its answer lost, is not done twice.
 func (s *Session) Save(ctx context.Context) error {

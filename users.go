@@ -19,6 +19,7 @@ type Info struct {
 	AuthenticatedAt time.Time
 	LastUsedAt      time.Time // to the precision of a touch, a twentieth of the idle timeout
 	ExpiresAt       time.Time // if it is not used again
+	DeviceBound     bool      // its browser has registered a key of its device (Config.BindDevice)
 }
 
 // byLogin orders sessions by the time of their logins; where that of an adopted one is not known, by its adoption.
@@ -54,7 +55,7 @@ func (m *Manager) Sessions(ctx context.Context, user string) ([]Info, error) {
 	slices.SortFunc(records, func(a, b *Record) int { return byLogin(b, a) })
 	infos := make([]Info, len(records))
 	for i, r := range records {
-		infos[i] = Info{r.ID, r.User, r.Note, r.CreatedAt, r.AuthenticatedAt, lastUse(r, now), r.endsAt(now)}
+		infos[i] = Info{r.ID, r.User, r.Note, r.CreatedAt, r.AuthenticatedAt, lastUse(r, now), r.endsAt(now), r.Binding.bound()}
 	}
 	return infos, nil
 }

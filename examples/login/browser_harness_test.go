@@ -26,8 +26,11 @@ const (
 	backTimeout = 20 * time.Second
 )
 
-// chromium starts the Chromium of all tests, when the first one wants it. Each browser in it has cookies of its own.
-var chromium = sync.OnceValues(func() (context.Context, error) {
+// chromium starts the Chromium of most tests, when the first one wants it. Each browser in it has cookies of its own.
+var chromium = sync.OnceValues(func() (context.Context, error) { return startChromium() })
+
+// startChromium starts a Chromium, which TestMain stops.
+func startChromium(more ...chromedp.ExecAllocatorOption) (context.Context, error) {
 	path, err := findChromium()
 	if err != nil {
 		return nil, err
@@ -51,15 +54,17 @@ var chromium = sync.OnceValues(func() (context.Context, error) {
 	if os.Getuid() == 0 {
 		options = append(options, chromedp.NoSandbox)
 	}
-	allocator, stop := chromedp.NewExecAllocator(context.Background(), options...)
+	allocator, stop := chromedp.NewExecAllocator(context.Background(), append(options, more...)...)
 	ctx, _ := chromedp.NewContext(allocator)
+	before := stopChromium
 	stopChromium = func() {
 		_ = chromedp.Cancel(ctx)
 		stop()
 		_ = os.RemoveAll(dir)
+		before()
 	}
 	return ctx, chromedp.Do(ctx)
-})
+}
 
 var stopChromium = func() {}
 

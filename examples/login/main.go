@@ -5,6 +5,7 @@ package main
 import (
 	"context"
 	"crypto/rand"
+	"crypto/tls"
 	"errors"
 	"flag"
 	"fmt"
@@ -32,7 +33,7 @@ func main() {
 
 type options struct {
 	addr, store, redis, db string
-	insecure               bool
+	insecure, tls, bind    bool
 }
 
 func parseFlags(args []string, output io.Writer) (options, error) {
@@ -44,9 +45,15 @@ func parseFlags(args []string, output io.Writer) (options, error) {
 	flags.StringVar(&o.redis, "redis", "redis://localhost:6379/0", "URL of the Redis server, with -store redis")
 	flags.StringVar(&o.db, "db", "", "SQLite file to keep users in (default: in memory)")
 	flags.BoolVar(&o.insecure, "insecure", false, "send the cookie over plain HTTP also to other hosts than localhost")
+	flags.BoolVar(&o.tls, "tls", false, "serve HTTPS with a certificate for localhost that is made at the start")
+	flags.BoolVar(&o.bind, "bind", false, "bind sessions to the device in browsers that can; over HTTPS only: with -tls, or behind a proxy")
 	err := flags.Parse(args)
-	if err == nil && flags.NArg() > 0 {
+	switch {
+	case err != nil:
+	case flags.NArg() > 0:
 		err = fmt.Errorf("unexpected argument %q", flags.Arg(0))
+	case o.insecure && (o.tls || o.bind):
+		err = errors.New("-insecure is for plain HTTP, and -tls and -bind are for HTTPS")
 	}
 	return o, err
 }
@@ -72,6 +79,9 @@ func run(ctx context.Context, args []string, output io.Writer) (err error) {
 	if o.insecure {
 		config.Secure = session.Off
 	}
+	if o.bind {
+		config.BindDevice = proofLife
+	}
 	a, err := newApp(store, config, users, slog.New(slog.NewTextHandler(output, nil)))
 	if err != nil {
 		return err
@@ -80,13 +90,33 @@ func run(ctx context.Context, args []string, output io.Writer) (err error) {
 	if err != nil {
 		return err
 	}
-	_, _ = fmt.Fprintln(output, "serving", address(o.addr, listener))
+	scheme := "http"
+	if o.tls {
+		scheme = "https"
+		if listener, err = secure(listener, output); err != nil {
+			return err
+		}
+	}
+	_, _ = fmt.Fprintln(output, "serving", address(scheme, o.addr, listener))
 	if o.db == "" {
 		for _, seed := range seeds {
 			_, _ = fmt.Fprintf(output, "sign in as %s with the password %s\n", seed.username, seed.password)
 		}
 	}
 	return serve(ctx, listener, a.handler)
+}
+
+// proofLife is how long a browser's proof of its device lasts, with -bind.
+const proofLife = 10 * time.Minute
+
+// secure puts TLS on the listener.
+func secure(listener net.Listener, output io.Writer) (net.Listener, error) {
+	certificate, fingerprint, err := makeCertificate()
+	if err != nil {
+		return nil, errors.Join(err, listener.Close())
+	}
+	_, _ = fmt.Fprintln(output, "browsers warn of the certificate, which nobody has signed; the SHA-256 of its key is", fingerprint)
+	return tls.NewListener(listener, &tls.Config{Certificates: []tls.Certificate{certificate}, MinVersion: tls.VersionTLS12}), nil
 }
 
 // openStore returns the store that the flags ask for, and what closes it.
@@ -131,7 +161,7 @@ func secretsOrRandom(output io.Writer) ([][]byte, error) {
 
 // address returns the URL to type: localhost where that will do, the name from which browsers take a Secure cookie over
 // plain HTTP.
-func address(asked string, listener net.Listener) string {
+func address(scheme, asked string, listener net.Listener) string {
 	host, _, err := net.SplitHostPort(asked)
 	if ip := net.ParseIP(host); err != nil || host == "" || ip.IsUnspecified() {
 		host = "localhost"
@@ -140,7 +170,7 @@ func address(asked string, listener net.Listener) string {
 	if err != nil {
 		return listener.Addr().String()
 	}
-	return "http://" + net.JoinHostPort(host, port)
+	return scheme + "://" + net.JoinHostPort(host, port)
 }
 
 // patience is how long Redis has to answer at the start, and how long requests under way have to finish at shutdown.

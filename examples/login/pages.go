@@ -169,6 +169,8 @@ func (a *app) notFound(w http.ResponseWriter, r *http.Request) {
 
 // errorTexts is what the error pages say.
 var errorTexts = map[int]struct{ Title, Text, Link, LinkText string }{
+	http.StatusUnauthorized: {"Please sign in again",
+		"Your session is bound to the device that you signed in on, and this browser could not prove that it is on it.", "/login", "Sign in"},
 	http.StatusForbidden: {"That did not come from here",
 		"The request was sent by another website, so it was refused. If it was you, do it again on this site.", "/", "Go to the start page"},
 	http.StatusNotFound: {"There is no such page",

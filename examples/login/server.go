@@ -18,6 +18,7 @@ type app struct {
 	pages    pages
 	clock    func() time.Time
 	log      *slog.Logger
+	binds    bool // sessions to devices, where the browser can
 	handler  http.Handler
 }
 
@@ -36,6 +37,7 @@ func newApp(store session.Store, config session.Config, u *users, log *slog.Logg
 	if a.clock == nil {
 		a.clock = time.Now
 	}
+	a.binds = config.BindDevice > 0
 	config.ErrorHandler = a.fail
 	config.OnEvent = a.audit
 	config.Revalidate = u.revalidate
@@ -130,6 +132,8 @@ func (a *app) fail(w http.ResponseWriter, r *http.Request, err error) {
 	switch {
 	case errors.Is(err, session.ErrSessionEnded):
 		a.showError(w, r, http.StatusConflict)
+	case errors.Is(err, session.ErrUnproven):
+		a.showError(w, r, http.StatusUnauthorized)
 	case errors.As(err, &store):
 		a.showError(w, r, http.StatusServiceUnavailable)
 	case r.Context().Err() != nil: // the client hung up

@@ -13,6 +13,7 @@ type device struct {
 	ID        string
 	Name      string
 	Current   bool // the one that asks
+	Bound     bool // to the machine that its browser runs on
 	FirstSeen time.Time
 	LastSeen  time.Time
 }
@@ -26,11 +27,18 @@ type deviceView struct {
 // Device joins a device with the view.
 func (v view) Device(d device) deviceView { return deviceView{v, d} }
 
+// Binds reports whether the page tells which sessions are bound.
+func (v deviceView) Binds() bool {
+	page, ok := v.Data.(sessionsPage)
+	return ok && page.Binds
+}
+
 // sessionsPage is the data of the page "where you are signed in".
 type sessionsPage struct {
 	Here    device
 	Others  []device
 	Listed  bool // the store can list sessions
+	Binds   bool // browsers are offered to bind sessions to their device
 	Problem string
 }
 
@@ -41,8 +49,9 @@ func (a *app) showSessions(w http.ResponseWriter, r *http.Request) {
 func (a *app) renderSessions(w http.ResponseWriter, r *http.Request, status int, problem string) {
 	s := session.FromContext(r.Context())
 	page := sessionsPage{
-		Here:    device{ID: s.ID(), Name: deviceOf(r), Current: true, FirstSeen: s.AuthenticatedAt(), LastSeen: a.clock()},
+		Here:    device{ID: s.ID(), Name: deviceOf(r), Current: true, Bound: s.DeviceBound(), FirstSeen: s.AuthenticatedAt(), LastSeen: a.clock()},
 		Listed:  true,
+		Binds:   a.binds,
 		Problem: problem,
 	}
 	infos, err := a.sessions.Sessions(r.Context(), s.User())
@@ -55,7 +64,9 @@ func (a *app) renderSessions(w http.ResponseWriter, r *http.Request, status int,
 	}
 	for _, info := range infos {
 		if info.ID != s.ID() {
-			page.Others = append(page.Others, device{ID: info.ID, Name: info.Note, FirstSeen: info.AuthenticatedAt, LastSeen: info.LastUsedAt})
+			page.Others = append(page.Others, device{
+				ID: info.ID, Name: info.Note, Bound: info.DeviceBound, FirstSeen: info.AuthenticatedAt, LastSeen: info.LastUsedAt,
+			})
 		}
 	}
 	a.render(w, r, status, "sessions", "/account/sessions", page)

@@ -3,6 +3,7 @@ package kit
 import (
 	"context"
 	"net/http"
+	"net/http/httptest"
 	"sync"
 
 	"github.com/doorman-go/session"
@@ -64,6 +65,24 @@ func (a *App) Send(node int, cookie, at string, h Handler) (f *Flight, landed bo
 		f.done <- resp
 		return f, true
 	}
+}
+
+// LaunchAt is Launch for a request of the caller's own.
+func (a *App) LaunchAt(node int, r *http.Request, at string, h Handler) *Flight {
+	a.T.Helper()
+	p := &pause{at: at, reached: make(chan struct{}), resume: make(chan struct{})}
+	f := &Flight{p, make(chan *http.Response, 1)}
+	go func() {
+		rec := httptest.NewRecorder()
+		a.Nodes[node].HandlerOf(h).ServeHTTP(rec, r.WithContext(context.WithValue(r.Context(), pauseKey{}, p)))
+		f.done <- rec.Result()
+	}()
+	select {
+	case <-p.reached:
+	case resp := <-f.done:
+		a.T.Fatalf("the request was answered (%s) before it came to its %s", resp.Status, at)
+	}
+	return f
 }
 
 // Land lets it go on, and returns its response.

@@ -1,0 +1,126 @@
+package dbsc
+
+import (
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rsa"
+	"crypto/sha256"
+	"crypto/x509"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math/big"
+)
+
+// A Key is the public key of a browser, for ES256 (ECDSA on P-256) or RS256 (RSA, PKCS #1 v1.5), both with SHA-256.
+type Key struct {
+	ec  *ecdsa.PublicKey // one of the two is nil
+	rsa *rsa.PublicKey
+}
+
+// The bits of an RSA key. Keys of devices have 2048; the upper bound keeps a proof cheap to verify.
+const (
+	minRSABits = 2048
+	maxRSABits = 4096
+	exponent   = "AQAB" // 65537, which all that make keys for devices use
+)
+
+const coordinateSize = 32 // bytes of a coordinate on P-256, and of each half of its signatures
+
+// ParseKey reads what Marshal returned.
+func ParseKey(der []byte) (*Key, error) {
+	public, err := x509.ParsePKIXPublicKey(der)
+	if err != nil {
+		return nil, fmt.Errorf("the key can't be read: %w", err)
+	}
+	switch public := public.(type) {
+	case *ecdsa.PublicKey:
+		if public.Curve == elliptic.P256() {
+			return &Key{ec: public}, nil
+		}
+	case *rsa.PublicKey:
+		if bits := public.N.BitLen(); minRSABits <= bits && bits <= maxRSABits {
+			return &Key{rsa: public}, nil
+		}
+	}
+	return nil, fmt.Errorf("the key is a %T, and none for ES256 or RS256", public)
+}
+
+// Marshal returns the key in its PKIX form (SubjectPublicKeyInfo, RFC 5280).
+func (k *Key) Marshal() ([]byte, error) {
+	if k.ec != nil {
+		return x509.MarshalPKIXPublicKey(k.ec)
+	}
+	return x509.MarshalPKIXPublicKey(k.rsa)
+}
+
+// verify reports whether signature is the key's of what was signed. The algorithm must be the key's own.
+func (k *Key) verify(algorithm, signed string, signature []byte) bool {
+	digest := sha256.Sum256([]byte(signed))
+	switch {
+	case algorithm == "ES256" && k.ec != nil && len(signature) == 2*coordinateSize:
+		r, s := new(big.Int).SetBytes(signature[:coordinateSize]), new(big.Int).SetBytes(signature[coordinateSize:])
+		return ecdsa.Verify(k.ec, digest[:], r, s)
+	case algorithm == "RS256" && k.rsa != nil:
+		return rsa.VerifyPKCS1v15(k.rsa, crypto.SHA256, digest[:], signature) == nil
+	}
+	return false
+}
+
+// readJWK reads a public key from the header of a token (RFC 7517). What it does not know, it passes over.
+func readJWK(raw json.RawMessage) (*Key, error) {
+	members, err := readObject(raw)
+	if err != nil {
+		return nil, err
+	}
+	kind, err := members.text("kty")
+	if err != nil {
+		return nil, err
+	}
+	switch kind {
+	case "EC":
+		return readEC(members)
+	case "RSA":
+		return readRSA(members)
+	}
+	return nil, fmt.Errorf("the key's kty is %q", kind)
+}
+
+func readEC(members object) (*Key, error) {
+	if curve, err := members.text("crv"); err != nil || curve != "P-256" {
+		return nil, errors.New("the key's crv is not P-256")
+	}
+	point := []byte{4} // uncompressed (SEC 1, section 2.3.3)
+	for _, name := range []string{"x", "y"} {
+		coordinate, err := members.bytes(name)
+		if err != nil {
+			return nil, err
+		}
+		if len(coordinate) != coordinateSize {
+			return nil, fmt.Errorf("the key's %s has %d bytes", name, len(coordinate))
+		}
+		point = append(point, coordinate...)
+	}
+	public, err := ecdsa.ParseUncompressedPublicKey(elliptic.P256(), point)
+	if err != nil {
+		return nil, fmt.Errorf("the key is no point on the curve: %w", err)
+	}
+	return &Key{ec: public}, nil
+}
+
+func readRSA(members object) (*Key, error) {
+	modulus, err := members.bytes("n")
+	if err != nil {
+		return nil, err
+	}
+	n := new(big.Int).SetBytes(modulus)
+	bits := n.BitLen()
+	if bits < minRSABits || bits > maxRSABits || len(modulus) != (bits+7)/8 || n.Bit(0) == 0 {
+		return nil, fmt.Errorf("the key's n has %d bits, is even, or has a zero in front", bits)
+	}
+	if e, err := members.text("e"); err != nil || e != exponent {
+		return nil, errors.New("the key's e is not 65537")
+	}
+	return &Key{rsa: &rsa.PublicKey{N: n, E: 65537}}, nil
+}

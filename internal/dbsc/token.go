@@ -1,0 +1,168 @@
+package dbsc
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"unicode/utf8"
+)
+
+// MaxToken is how many bytes a token may have. One with an RSA key of 4096 bits and its signature has some 2,300.
+const MaxToken = 4 << 10
+
+const tokenType = "dbsc+jwt"
+
+// ReadRegistration returns the challenge that a token of registration answers, and the key that it brings along, which
+// has signed it.
+func ReadRegistration(text string) (challenge string, key *Key, err error) {
+	t, err := parse(text)
+	if err != nil {
+		return "", nil, err
+	}
+	jwk, ok := t.header["jwk"]
+	if !ok {
+		return "", nil, errors.New("the token has no key")
+	}
+	if key, err = readJWK(jwk); err != nil {
+		return "", nil, err
+	}
+	challenge, err = t.verified(key)
+	return challenge, key, err
+}
+
+// ReadProof checks a token that proves a key: keyOf returns the key that has to have signed it, for the challenge that it
+// answers. A token with a key of its own is refused (the draft allows one at registration only).
+func ReadProof(text string, keyOf func(challenge string) (*Key, error)) error {
+	t, err := parse(text)
+	if err != nil {
+		return err
+	}
+	if _, ok := t.header["jwk"]; ok {
+		return errors.New("the token brings a key along")
+	}
+	challenge, err := t.payload.text("jti")
+	if err != nil {
+		return err
+	}
+	key, err := keyOf(challenge)
+	if err != nil {
+		return err
+	}
+	_, err = t.verified(key)
+	return err
+}
+
+// token is a JWT in its compact form (RFC 7515, section 3.1), of which no more is known than that it has the right form.
+type token struct {
+	header, payload object
+	signed          string // the first two parts, with the dot between them
+	signature       []byte
+}
+
+func parse(text string) (*token, error) {
+	if len(text) > MaxToken {
+		return nil, fmt.Errorf("the token has %d bytes", len(text))
+	}
+	parts := strings.Split(text, ".")
+	if len(parts) != 3 {
+		return nil, fmt.Errorf("the token has %d parts", len(parts))
+	}
+	t := &token{signed: parts[0] + "." + parts[1]}
+	for i, part := range []*object{&t.header, &t.payload} {
+		raw, err := decode(parts[i])
+		if err != nil {
+			return nil, err
+		}
+		if *part, err = readObject(raw); err != nil {
+			return nil, err
+		}
+	}
+	if _, ok := t.header["crit"]; ok { // it names what must be understood (RFC 7515, section 4.1.11)
+		return nil, errors.New("the token has critical extensions")
+	}
+	if kind, err := t.header.text("typ"); err != nil || kind != tokenType {
+		return nil, errors.New("the token's typ is not " + tokenType)
+	}
+	var err error
+	t.signature, err = decode(parts[2])
+	return t, err
+}
+
+// verified returns the challenge if the token is signed by key.
+func (t *token) verified(key *Key) (challenge string, err error) {
+	algorithm, err := t.header.text("alg")
+	if err != nil {
+		return "", err
+	}
+	if !key.verify(algorithm, t.signed, t.signature) {
+		return "", errors.New("the token is not signed by the key")
+	}
+	return t.payload.text("jti")
+}
+
+// decode reads base64url without padding, in the one spelling that it has.
+func decode(text string) ([]byte, error) {
+	raw, err := base64url.DecodeString(text)
+	if err != nil || base64url.EncodedLen(len(raw)) != len(text) { // it passes over line ends
+		return nil, errors.New("a part of the token is not base64url")
+	}
+	return raw, nil
+}
+
+// object is the members of a JSON object, by their exact names. To read it into a struct would take names in any case, and
+// the last of two that are equal.
+type object map[string]json.RawMessage
+
+func readObject(raw []byte) (object, error) {
+	if !utf8.Valid(raw) {
+		return nil, errors.New("the JSON is not valid UTF-8")
+	}
+	decoder := json.NewDecoder(bytes.NewReader(raw))
+	if first, err := decoder.Token(); err != nil || first != json.Delim('{') {
+		return nil, errors.New("the JSON is no object")
+	}
+	members := object{}
+	for decoder.More() {
+		name, err := decoder.Token()
+		if err != nil {
+			return nil, fmt.Errorf("the JSON can't be read: %w", err)
+		}
+		var member json.RawMessage
+		if err := decoder.Decode(&member); err != nil {
+			return nil, fmt.Errorf("the JSON can't be read: %w", err)
+		}
+		if _, twice := members[name.(string)]; twice { // the decoder returns nothing else in the place of a name
+			return nil, fmt.Errorf("the JSON has %q twice", name)
+		}
+		members[name.(string)] = member
+	}
+	if _, err := decoder.Token(); err != nil {
+		return nil, fmt.Errorf("the JSON can't be read: %w", err)
+	}
+	if _, err := decoder.Token(); !errors.Is(err, io.EOF) {
+		return nil, errors.New("something follows the JSON")
+	}
+	return members, nil
+}
+
+// text returns a member that is a string.
+func (o object) text(name string) (text string, err error) {
+	raw := o[name]
+	if len(raw) == 0 || raw[0] != '"' {
+		return "", fmt.Errorf("%s is missing, or no string", name)
+	}
+	err = json.Unmarshal(raw, &text)
+	return text, err
+}
+
+// bytes returns a member that is base64url.
+func (o object) bytes(name string) ([]byte, error) {
+	text, err := o.text(name)
+	if err != nil {
+		return nil, err
+	}
+	return decode(text)
+}
