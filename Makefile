@@ -39,9 +39,10 @@ lint: ## golangci-lint, known-vulnerable dependencies, formatting
 fuzz: ## run each fuzz target for FUZZTIME
 	@sh scripts/fuzz.sh $(FUZZTIME) $(MODULES)
 
-bench: ## measure against the peers; prints tables and writes benchmarks/RESULTS.md
+bench: ## measure against the peers; prints tables and writes benchmarks/RESULTS.md and RESULTS_SQL.md
 	@sh scripts/deps.sh wrk
 	@go -C benchmarks run .
+	@go -C benchmarks/sql run .
 
 fmt: ## format the code
 	@gofmt -w $$(find . -name '*.go' -not -path '*/.*')

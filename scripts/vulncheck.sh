@@ -8,9 +8,10 @@ root=$(pwd)
 output=$(mktemp)
 trap 'rm -f "$output"' EXIT
 
-# Versions below these have known advisories: go-redis CVE-2025-29923, x/crypto CVE-2025-22869.
+# Versions below these have known advisories: go-redis CVE-2025-29923, x/crypto CVE-2025-22869, pgx CVE-2024-27304.
 floors="github.com/redis/go-redis/v9 v9.7.3
-golang.org/x/crypto v0.35.0"
+golang.org/x/crypto v0.35.0
+github.com/jackc/pgx/v5 v5.5.4"
 
 floor() { # module, minimum, version in use
 	lowest=$(printf '%s\n%s\n' "$2" "$3" | sort -V | head -n 1)

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/http/cookiejar"
@@ -77,7 +78,7 @@ func newSecureSite(t *testing.T, kind string) *secureSite {
 	if kind == "redis" {
 		o.redis = redistest.Start(t).URL()
 	}
-	store, closeStore, err := openStore(t.Context(), o, io.Discard)
+	store, closeStore, err := openStore(t.Context(), o, nil, slog.New(slog.DiscardHandler), io.Discard)
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, closeStore()) })
 	s := &secureSite{t: t, store: store, clock: sessiontest.NewClock()}

@@ -71,6 +71,7 @@ var stopChromium = func() {}
 func TestMain(m *testing.M) {
 	code := m.Run()
 	stopChromium()
+	stopPostgres()
 	os.Exit(code)
 }
 

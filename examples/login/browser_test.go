@@ -71,7 +71,7 @@ func TestBrowserBackButtonWithoutServer(t *testing.T) {
 }
 
 func TestBrowserEndsAnother(t *testing.T) {
-	inBrowser(t, []string{"memory", "redis"}, func(t *testing.T, s *plainSite) {
+	inBrowser(t, []string{"memory", "redis", "sql"}, func(t *testing.T, s *plainSite) {
 		mine, other := s.browser(t).signIn("ada", "analytical-engine"), s.browser(t).signIn("ada", "analytical-engine")
 		stranger := s.browser(t).signIn("grace", "nanoseconds")
 		s.browser(t).signIn("grace", "nanoseconds") // so that she has a form to tamper with

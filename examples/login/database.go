@@ -32,7 +32,7 @@ func openDatabase(ctx context.Context, path string) (*sql.DB, error) {
 
 func dataSource(path string) string {
 	if path == "" {
-		return ":memory:"
+		return "file::memory:?_pragma=busy_timeout(5000)"
 	}
 	query := url.Values{"_pragma": {"busy_timeout(5000)", "journal_mode(WAL)"}, "_txlock": {"immediate"}}
 	return "file:" + (&url.URL{Path: path}).EscapedPath() + "?" + query.Encode()

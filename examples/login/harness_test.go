@@ -1,14 +1,19 @@
 package main
 
 import (
+	"database/sql"
+	"fmt"
 	"html"
 	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"path/filepath"
 	"regexp"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -16,21 +21,25 @@ import (
 
 	"github.com/doorman-go/session"
 	"github.com/doorman-go/session/internal/redistest"
+	"github.com/doorman-go/session/internal/sqltest"
 	"github.com/doorman-go/session/sessiontest"
 )
 
 const cookieName = "__Host-session"
 
+// onServer are the stores that the program offers, except the one in the cookie.
+var onServer = []string{"memory", "redis", "sql", "postgres"}
+
 // allStores runs a test once for each store that the program offers.
 func allStores(t *testing.T, test func(t *testing.T, s *site)) {
-	for _, store := range []string{"cookie", "memory", "redis"} {
+	for _, store := range append([]string{"cookie"}, onServer...) {
 		t.Run(store, func(t *testing.T) { test(t, newSite(t, store)) })
 	}
 }
 
 // serverStores leaves the cookie store out.
 func serverStores(t *testing.T, test func(t *testing.T, s *site)) {
-	for _, store := range []string{"memory", "redis"} {
+	for _, store := range onServer {
 		t.Run(store, func(t *testing.T) { test(t, newSite(t, store)) })
 	}
 }
@@ -44,20 +53,56 @@ type site struct {
 
 func newSite(t *testing.T, kind string) *site {
 	o := options{store: kind}
-	if kind == "redis" {
+	switch kind {
+	case "redis":
 		o.redis = redistest.Start(t).URL()
+	case "sql":
+		o.db = filepath.Join(t.TempDir(), "login.db")
+	case "postgres":
+		o.dsn = newPostgresSchema(t)
 	}
-	store, closeStore, err := openStore(t.Context(), o, io.Discard)
+	users := newTestUsers(t, o.db)
+	store, closeStore, err := openStore(t.Context(), o, users.db, logOf(t), io.Discard)
 	require.NoError(t, err)
 	t.Cleanup(func() { assert.NoError(t, closeStore()) })
-	s := newSiteOn(t, store)
+	s := newSiteOf(t, store, users)
 	s.redis = o.redis
 	return s
 }
 
+// The PostgreSQL that all tests share. TestMain stops it.
+var (
+	sharedPostgres = sync.OnceValues(func() (*sqltest.Server, error) {
+		server, err := sqltest.StartPostgres()
+		if err == nil {
+			stopPostgres = func() { _ = server.Close() }
+		}
+		return server, err
+	})
+	stopPostgres = func() {}
+	schemas      atomic.Int64
+)
+
+// newPostgresSchema returns the data source name of a schema in which there is nothing yet.
+func newPostgresSchema(t *testing.T) string {
+	server, err := sharedPostgres()
+	require.NoError(t, err)
+	name := fmt.Sprintf("site_%d", schemas.Add(1))
+	db, err := sql.Open("pgx", server.DSN())
+	require.NoError(t, err)
+	_, err = db.ExecContext(t.Context(), "CREATE SCHEMA "+name)
+	require.NoError(t, err)
+	require.NoError(t, db.Close())
+	return server.DSN() + "&search_path=" + name
+}
+
 func newSiteOn(t *testing.T, store session.Store) *site {
+	return newSiteOf(t, store, newTestUsers(t, ""))
+}
+
+func newSiteOf(t *testing.T, store session.Store, users *users) *site {
 	clock := sessiontest.NewClock()
-	return &site{app: newTestApp(t, store, session.Config{Clock: clock.Now}), time: clock}
+	return &site{app: newAppOf(t, store, session.Config{Clock: clock.Now}, users), time: clock}
 }
 
 // with returns the application with a route of the test's beside it, under the same sessions.
@@ -69,10 +114,20 @@ func (s *site) with(pattern string, handler http.HandlerFunc) http.Handler {
 }
 
 func newTestApp(t *testing.T, store session.Store, config session.Config) *app {
-	users, err := openUsers(t.Context(), "")
+	return newAppOf(t, store, config, newTestUsers(t, ""))
+}
+
+func newTestUsers(t *testing.T, path string) *users {
+	users, err := openUsers(t.Context(), path)
 	require.NoError(t, err)
 	t.Cleanup(func() { assert.NoError(t, users.close()) })
-	a, err := newApp(store, config, users, slog.New(slog.NewTextHandler(t.Output(), nil)))
+	return users
+}
+
+func logOf(t *testing.T) *slog.Logger { return slog.New(slog.NewTextHandler(t.Output(), nil)) }
+
+func newAppOf(t *testing.T, store session.Store, config session.Config, users *users) *app {
+	a, err := newApp(store, config, users, logOf(t))
 	require.NoError(t, err)
 	return a
 }

@@ -1,10 +1,10 @@
 // Login is a small web application in which people sign in and out, see where they are signed in, and end it. It keeps
-// sessions in sealed cookies, in memory or in Redis: run it with -h for the flags.
+// sessions in sealed cookies, in memory, in Redis, in the SQLite file of its users or in PostgreSQL: run it with -h for the
+// flags.
 package main
 
 import (
 	"context"
-	"crypto/rand"
 	"crypto/tls"
 	"errors"
 	"flag"
@@ -32,8 +32,9 @@ func main() {
 }
 
 type options struct {
-	addr, store, redis, db string
-	insecure, tls, bind    bool
+	addr, store, redis, db, dsn string
+	maxPerUser                  int
+	insecure, tls, bind         bool
 }
 
 func parseFlags(args []string, output io.Writer) (options, error) {
@@ -41,9 +42,11 @@ func parseFlags(args []string, output io.Writer) (options, error) {
 	flags := flag.NewFlagSet("login", flag.ContinueOnError)
 	flags.SetOutput(output)
 	flags.StringVar(&o.addr, "addr", "localhost:8080", "address to serve on")
-	flags.StringVar(&o.store, "store", "cookie", "where sessions are kept: cookie, memory or redis")
+	flags.StringVar(&o.store, "store", "cookie", "where sessions are kept: cookie, memory, redis, sql (in the file of -db) or postgres")
 	flags.StringVar(&o.redis, "redis", "redis://localhost:6379/0", "URL of the Redis server, with -store redis")
-	flags.StringVar(&o.db, "db", "", "SQLite file to keep users in (default: in memory)")
+	flags.StringVar(&o.db, "db", "", "SQLite file to keep users in, and sessions with -store sql (default: in memory)")
+	flags.StringVar(&o.dsn, "dsn", "postgres://localhost:5432/postgres", "data source name of PostgreSQL, with -store postgres")
+	flags.IntVar(&o.maxPerUser, "max-per-user", 0, "sessions that a user may have at once (default: no limit; not with -store cookie)")
 	flags.BoolVar(&o.insecure, "insecure", false, "send the cookie over plain HTTP also to other hosts than localhost")
 	flags.BoolVar(&o.tls, "tls", false, "serve HTTPS with a certificate for localhost that is made at the start")
 	flags.BoolVar(&o.bind, "bind", false, "bind sessions to the device in browsers that can; over HTTPS only: with -tls, or behind a proxy")
@@ -64,25 +67,26 @@ func run(ctx context.Context, args []string, output io.Writer) (err error) {
 	if err != nil {
 		return err
 	}
-	store, closeStore, err := openStore(ctx, o, output)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, closeStore()) }()
 	users, err := openUsers(ctx, o.db)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, users.close()) }()
+	log := slog.New(slog.NewTextHandler(output, nil))
+	store, closeStore, err := openStore(ctx, o, users.db, log, output)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, closeStore()) }()
 
-	config := session.Config{}
+	config := session.Config{MaxPerUser: o.maxPerUser}
 	if o.insecure {
 		config.Secure = session.Off
 	}
 	if o.bind {
 		config.BindDevice = proofLife
 	}
-	a, err := newApp(store, config, users, slog.New(slog.NewTextHandler(output, nil)))
+	a, err := newApp(store, config, users, log)
 	if err != nil {
 		return err
 	}
@@ -119,46 +123,6 @@ func secure(listener net.Listener, output io.Writer) (net.Listener, error) {
 	return tls.NewListener(listener, &tls.Config{Certificates: []tls.Certificate{certificate}, MinVersion: tls.VersionTLS12}), nil
 }
 
-// openStore returns the store that the flags ask for, and what closes it.
-func openStore(ctx context.Context, o options, output io.Writer) (session.Store, func() error, error) {
-	nothing := func() error { return nil }
-	switch o.store {
-	case "cookie":
-		secrets, err := secretsOrRandom(output)
-		if err != nil {
-			return nil, nil, err
-		}
-		store, err := session.NewCookieStore(secrets...)
-		if err != nil {
-			return nil, nil, err
-		}
-		return store.WithRevocations(session.NewMemoryStore()), nothing, nil
-	case "memory":
-		return session.NewMemoryStore(), nothing, nil
-	case "redis":
-		ctx, cancel := context.WithTimeout(ctx, patience) // it may still be starting
-		defer cancel()
-		store, err := session.OpenRedisStore(ctx, o.redis, session.RedisOptions{})
-		if err != nil {
-			return nil, nil, err
-		}
-		return store, store.Close, nil
-	}
-	return nil, nil, fmt.Errorf("unknown store %q: it is cookie, memory or redis", o.store)
-}
-
-// secretsOrRandom reads SECRET_KEY, and makes one up if it is unset.
-func secretsOrRandom(output io.Writer) ([][]byte, error) {
-	const name = "SECRET_KEY"
-	if _, set := os.LookupEnv(name); set {
-		return session.SecretsFromEnv(name)
-	}
-	_, _ = fmt.Fprintf(output, "%s is not set: using a random key, so sessions end with this process\n", name)
-	secret := make([]byte, 32)
-	_, _ = rand.Read(secret) // never fails
-	return [][]byte{secret}, nil
-}
-
 // address returns the URL to type: localhost where that will do, the name from which browsers take a Secure cookie over
 // plain HTTP.
 func address(scheme, asked string, listener net.Listener) string {
@@ -173,7 +137,7 @@ func address(scheme, asked string, listener net.Listener) string {
 	return scheme + "://" + net.JoinHostPort(host, port)
 }
 
-// patience is how long Redis has to answer at the start, and how long requests under way have to finish at shutdown.
+// patience is how long a server has to answer at the start, and how long requests under way have to finish at shutdown.
 const patience = 10 * time.Second
 
 func serve(ctx context.Context, listener net.Listener, handler http.Handler) error {

@@ -11,6 +11,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/cookiejar"
 	"net/url"
 	"os"
 	"os/exec"
@@ -148,11 +149,14 @@ func TestRunRefuses(t *testing.T) {
 		secret string
 		text   string
 	}{
-		{"unknown store", []string{"-store", "paper"}, "", `unknown store "paper": it is cookie, memory or redis`},
+		{"unknown store", []string{"-store", "paper"}, "", `unknown store "paper": it is cookie, memory, redis, sql or postgres`},
 		{"unknown flag", []string{"-colour"}, "", "flag provided but not defined"},
 		{"argument", []string{"now"}, "", `unexpected argument "now"`},
 		{"weak secret", nil, "changeme", "weak secret"},
 		{"bad URL", []string{"-store", "redis", "-redis", "http://localhost"}, "", "Redis"},
+		{"bad data source name", []string{"-store", "postgres", "-dsn", "postgres://host:port"}, "", "invalid port"},
+		{"no PostgreSQL", []string{"-store", "postgres", "-dsn", "postgres://" + unusedAddress(t)}, "", "refused"},
+		{"a limit without a list", []string{"-store", "cookie", "-max-per-user", "2"}, "", "MaxPerUser"},
 		{"address taken", []string{"-store", "memory", "-addr", "localhost:-1"}, "", "invalid port"},
 		{"no database", []string{"-store", "memory", "-db", filepath.Join(t.TempDir(), "missing", "users.db")}, "", "database"},
 	}
@@ -205,4 +209,41 @@ func TestRunEndsWithItsContext(t *testing.T) {
 	cancel()
 	_, err = io.Copy(io.Discard, lines)
 	assert.NoError(t, errors.Join(err, <-result))
+}
+
+// Users and their sessions are in one file: who is signed in stays so when the program is started again, and of more
+// sessions than a user may have the oldest ends.
+func TestSessionsInTheUsersFile(t *testing.T) {
+	binary := buildProgram(t)
+	args := []string{"-addr", "localhost:0", "-insecure", "-store", "sql", "-db", filepath.Join(t.TempDir(), "login.db"), "-max-per-user", "2"}
+	p := start(t, os.Environ(), binary, args...)
+	var browsers []*http.Client
+	for range 3 {
+		browsers = append(browsers, signInOver(t, p.url))
+	}
+	for range 2 {
+		for i, want := range []int{http.StatusSeeOther, http.StatusOK, http.StatusOK} {
+			response, err := browsers[i].Get(p.url.String() + "/account")
+			require.NoError(t, err)
+			require.NoError(t, response.Body.Close())
+			assert.Equal(t, want, response.StatusCode, "browser %d", i)
+		}
+		p.interrupt(t)
+		require.NoError(t, p.wait())
+		address := p.url.Host
+		args[1] = address // where the browsers' cookies are for
+		p = start(t, os.Environ(), binary, args...)
+	}
+}
+
+// signInOver returns a browser in which ada is signed in.
+func signInOver(t *testing.T, site *url.URL) *http.Client {
+	jar, err := cookiejar.New(nil)
+	require.NoError(t, err)
+	client := &http.Client{Jar: jar, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	response, err := client.PostForm(site.String()+"/login", url.Values{"username": {"ada"}, "password": {"analytical-engine"}})
+	require.NoError(t, err)
+	require.NoError(t, response.Body.Close())
+	require.Equal(t, http.StatusSeeOther, response.StatusCode)
+	return client
 }

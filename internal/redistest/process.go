@@ -11,8 +11,8 @@ import (
 	"sync"
 )
 
-// spawn starts a process that does not outlive this one, and returns a channel that is closed when it has ended.
-func spawn(cmd *exec.Cmd, dir string) (<-chan struct{}, error) {
+// Spawn starts a process that does not outlive this one, and returns a channel that is closed when it has ended.
+func Spawn(cmd *exec.Cmd, dir string) (<-chan struct{}, error) {
 	if err := cmd.Start(); err != nil {
 		return nil, err
 	}

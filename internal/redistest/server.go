@@ -73,18 +73,25 @@ func directory(tb testing.TB) string {
 	return dir
 }
 
-// freePort returns a port that is free, as is the one 10000 above it, which a cluster's bus takes. Both are below the
+// FreePort returns a port that is free, as is the one 10000 above it, which a cluster's bus takes. Both are below the
 // range that outgoing connections get theirs from: one of those could take the port while its server is restarted.
-func freePort(tb testing.TB) int {
-	tb.Helper()
+func FreePort() (int, error) {
 	for range 1000 {
 		port := 10240 + rand.IntN(11000) //nolint:gosec // a port is no secret
 		if isFree(port) && isFree(port+10000) {
-			return port
+			return port, nil
 		}
 	}
-	tb.Fatal("no free port was found")
-	return 0
+	return 0, errors.New("no free port was found")
+}
+
+func freePort(tb testing.TB) int {
+	tb.Helper()
+	port, err := FreePort()
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return port
 }
 
 func isFree(port int) bool {
@@ -104,7 +111,7 @@ func (s *Server) run() error {
 		}
 	}
 	cmd := exec.Command(program(), append(options, s.args...)...)
-	exited, err := spawn(cmd, s.Dir)
+	exited, err := Spawn(cmd, s.Dir)
 	if err != nil {
 		return err
 	}

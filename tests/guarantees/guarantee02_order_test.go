@@ -18,7 +18,7 @@ import (
 // TestGuarantee02_AnyOrder has several requests of one browser in flight at once, on all processes, that land and arrive
 // in any order, while their sessions end: an ID that has ended once never opens anything again.
 func TestGuarantee02_AnyOrder(t *testing.T) {
-	for _, b := range append(kit.MemoryBackings(t), kit.RedisBackings(t)...) {
+	for _, b := range kit.Backings(t) {
 		for seed := range uint64(10) {
 			t.Run(fmt.Sprint(b.Name, "/", seed), func(t *testing.T) {
 				c := &traffic{App: b.New(t, session.Config{}), rand: rand.New(rand.NewPCG(seed, 1))}

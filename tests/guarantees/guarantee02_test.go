@@ -15,7 +15,7 @@ import (
 )
 
 func TestGuarantee02_NoResurrection_Redis(t *testing.T) {
-	for _, b := range kit.RedisBackings(t) {
+	for _, b := range kit.ServerBackings(t) {
 		raceAll(t, b)
 	}
 }

@@ -80,7 +80,7 @@ func TestGuarantee03_SealedAsDocumented(t *testing.T) {
 }
 
 func TestGuarantee03_NoLostUpdates_Redis(t *testing.T) {
-	for _, b := range kit.RedisBackings(t) {
+	for _, b := range kit.ServerBackings(t) {
 		keepAll(t, b)
 	}
 }

@@ -58,14 +58,15 @@ type Backing struct {
 	Sealed bool // in the cookie, with a revocation list
 	Stores func() []session.Store
 	Flush  func(*App)    // has the stores forget everything
-	Client *redis.Client // for a look at what is stored
+	Shared bool          // several applications' stores keep what they have in one place
+	Client *redis.Client // for a look at what is stored, where that is Redis
 }
 
 // New makes an application whose stores hold nothing yet.
 func (b Backing) New(tb testing.TB, cfg session.Config) *App {
 	tb.Helper()
 	app := New(tb, cfg, b.Stores()...)
-	if b.Client != nil {
+	if b.Shared {
 		b.Flush(app)
 	}
 	return app
@@ -105,21 +106,37 @@ func RedisBackings(tb testing.TB) []Backing {
 		}
 	}
 	return []Backing{
-		{"redis", false, func() []session.Store { return []session.Store{a} }, flush, client},
-		{"redis, two processes", false, func() []session.Store { return []session.Store{a, b} }, flush, client},
+		{"redis", false, func() []session.Store { return []session.Store{a} }, flush, true, client},
+		{"redis, two processes", false, func() []session.Store { return []session.Store{a, b} }, flush, true, client},
 	}
+}
+
+// ServerBackings are those on a server: RedisBackings, or what is to be tested in their place (RemoteStores).
+func ServerBackings(tb testing.TB) []Backing {
+	if remote := remoteBackings(tb); remote != nil {
+		return remote
+	}
+	return RedisBackings(tb)
+}
+
+// Backings are MemoryBackings and RedisBackings, or what is to be tested in their place (RemoteStores).
+func Backings(tb testing.TB) []Backing {
+	if remote := remoteBackings(tb); remote != nil {
+		return remote
+	}
+	return append(MemoryBackings(tb), RedisBackings(tb)...)
 }
 
 // EachStore runs a test on every kind of store that keeps guarantees 1, 2 and 4.
 func EachStore(t *testing.T, cfg session.Config, test func(*App)) {
-	for _, b := range append(MemoryBackings(t), RedisBackings(t)...) {
+	for _, b := range Backings(t) {
 		t.Run(b.Name, func(t *testing.T) { test(b.New(t, cfg)) })
 	}
 }
 
 // EachUserStore runs a test on every kind of store that lists.
 func EachUserStore(t *testing.T, cfg session.Config, test func(*App)) {
-	for _, b := range append(MemoryBackings(t), RedisBackings(t)...) {
+	for _, b := range Backings(t) {
 		if !b.Sealed {
 			t.Run(b.Name, func(t *testing.T) { test(b.New(t, cfg)) })
 		}

@@ -43,8 +43,12 @@ func backings() []backing {
 	}
 }
 
-// withRedis adds a Redis server, and one on which each key is in a slot of its own.
+// withRedis adds a Redis server, and one on which each key is in a slot of its own. Where other stores are to be tested
+// (kit.RemoteStores), it is those alone.
 func withRedis() []backing {
+	if name := kit.RemoteName(); name != "" {
+		return []backing{{name, true, true, kit.OpenRemote}}
+	}
 	open := func(tb testing.TB) session.Store {
 		return kit.OpenRedis(tb, redistest.Start(tb), session.RedisOptions{})
 	}

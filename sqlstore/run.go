@@ -1,0 +1,87 @@
+package sqlstore
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"time"
+)
+
+// querier is what statements run on: the database, a connection or a transaction.
+type querier interface {
+	ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error)
+	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
+	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
+}
+
+// read runs what only reads, and tries again what another try may mend.
+func (s *Store) read(ctx context.Context, do func(querier) error) error {
+	return retry(ctx, func() error {
+		if s.sqlite == nil {
+			return do(s.db)
+		}
+		return s.sqlite.with(ctx, func(conn *sql.Conn) error { return do(conn) })
+	})
+}
+
+// change runs one statement that changes something, and tries again what another try may mend. One that was made, and
+// whose answer was lost, changes nothing the second time.
+func (s *Store) change(ctx context.Context, do func(querier) error) error {
+	if s.sqlite == nil {
+		return s.read(ctx, do)
+	}
+	return s.sqlite.inTurn(ctx, func() error { return s.read(ctx, do) })
+}
+
+// transact is change for several statements, which are made all or none.
+func (s *Store) transact(ctx context.Context, do func(querier) error) error {
+	if s.sqlite == nil {
+		return retry(ctx, func() error { return s.inTransaction(ctx, do) })
+	}
+	return s.sqlite.inTurn(ctx, func() error {
+		return retry(ctx, func() error {
+			return s.sqlite.with(ctx, func(conn *sql.Conn) error { return immediately(ctx, conn, do) })
+		})
+	})
+}
+
+func (s *Store) inTransaction(ctx context.Context, do func(querier) error) error {
+	tx, err := s.db.BeginTx(ctx, nil)
+	if err != nil {
+		return err
+	}
+	if err := do(tx); err != nil {
+		_ = tx.Rollback() // what went wrong is in err; a connection that can't roll back is closed, which does
+		return err
+	}
+	return tx.Commit()
+}
+
+const (
+	maxTries   = 100 // where the context has no deadline
+	freeTries  = 3   // without a pause: mostly the second succeeds
+	firstPause = time.Millisecond
+	maxPause   = 50 * time.Millisecond
+)
+
+// retry calls do again while its error is one that another try may mend, until the context ends.
+func retry(ctx context.Context, do func() error) error {
+	pause := firstPause
+	for try := 1; ; try++ {
+		err := do()
+		if err == nil || try == maxTries || !mayPass(err) || ctx.Err() != nil {
+			return err
+		}
+		if try < freeTries {
+			continue
+		}
+		timer := time.NewTimer(pause)
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			return fmt.Errorf("%w, after %d tries: %w", ctx.Err(), try, err)
+		}
+		pause = min(2*pause, maxPause)
+	}
+}
