@@ -1,0 +1,233 @@
+package migrate
+
+import (
+	"context"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/http"
+	"net/url"
+	"reflect"
+	"time"
+
+	"github.com/boj/redistore"
+	"github.com/gorilla/securecookie"
+	"github.com/gorilla/sessions"
+
+	"github.com/doorman-go/session"
+)
+
+// FromGorilla returns a function for session.Config.Adopt that takes over the sessions that store kept under name. The
+// store is to have the keys and Options of the one that wrote them, the keys in one order at all instances. Stores that
+// are not listed here are read by the interface.
+//
+//   - CookieStore: the session ends as long after the cookie was written as the store's Options.MaxAge says, or the codecs'
+//     own age if that is sooner. Where the first has passed, and gorilla still accepts the cookie, it was written with a
+//     longer MaxAge: then the second counts. There is no old session to end.
+//   - FilesystemStore: the same. The file is deleted with the old session.
+//   - RediStore of github.com/boj/redistore: the session ends with its key in Redis, whose time to live is asked for, or
+//     when the codecs refuse the cookie.
+//   - any other: when the session ends is not known.
+//
+// gorilla does not store the MaxAge, nor any of the Options, that were set for one session: Persistent and Cookies
+// follow the store's. Where yours were others, give FromGorilla a store of its own with the longest MaxAge that was
+// used, and have Convert decide.
+//
+// A key that is no string comes to Convert as fmt.Sprint writes it: with "type key int" and "const user key = 0" it is
+// "0". Keys other than texts, integers and booleans, and two that are written alike, are errors that name them. Flashes
+// come as a value: a []any under "_flash", or under the key that AddFlash was given.
+//
+// There is nothing to take over where no key opens the cookie, or it is too old, where the store does not have the
+// session, and where that can't be decoded. The cookie must have another name than session.Config.Name.
+//
+// It panics if store or convert is nil or name is empty: a program is told at its start.
+func FromGorilla(store sessions.Store, name string, convert Convert) func(*http.Request) (*session.Adopted, error) {
+	if store == nil || name == "" || convert == nil {
+		panic("migrate: FromGorilla needs a store, the name of its sessions, and a Convert")
+	}
+	return func(r *http.Request) (*session.Adopted, error) {
+		value, found := oldCookie(r, name)
+		if !found {
+			return nil, nil
+		}
+		old, end, err := loadGorilla(store, r, name, value)
+		if old == nil {
+			return nil, err
+		}
+		a := newFromGorilla(store, old, name, value)
+		if err != nil {
+			return a, err
+		}
+		values, err := textKeys(old.Values)
+		if err != nil {
+			return a, unreadable(err)
+		}
+		a.Deadline = end
+		return a, convert.apply(values, a)
+	}
+}
+
+// newFromGorilla returns what is known of a session before its values are looked at.
+func newFromGorilla(store sessions.Store, old *sessions.Session, name, value string) *session.Adopted {
+	options := old.Options
+	if options == nil { // a store by somebody else
+		options = &sessions.Options{Path: "/"}
+	}
+	a := &session.Adopted{
+		Token:      gorillaToken(codecsOf(store), old.ID, value),
+		Persistent: options.MaxAge > 0,
+		Cookies:    []*http.Cookie{removeGorilla(name, *options)},
+	}
+	if old.ID != "" {
+		a.Forget = forgetGorilla(store, name, old.ID)
+	}
+	return a
+}
+
+// loadGorilla returns the old session and its end. The session is nil where the cookie names none; with an error it has
+// nothing but its ID.
+func loadGorilla(
+	store sessions.Store, r *http.Request, name, value string,
+) (old *sessions.Session, end time.Time, err error) {
+	now := session.Now(r.Context())
+	ages := codecAges(codecsOf(store))
+	if rediStore, ok := store.(*redistore.RediStore); ok {
+		old, end, err = openRediStore(rediStore, r, name, now)
+		return old, earlier(end, sealEnd(value, now, ages...)), err
+	}
+	old, err = openGorilla(store, r, name)
+	if len(ages) == 0 || err != nil {
+		return old, time.Time{}, err
+	}
+	if age := old.Options.MaxAge; age > 0 {
+		ages = append(ages, seconds(age))
+	}
+	return old, sealEnd(value, now, ages...), nil
+}
+
+// codecsOf returns the codecs of the stores that are known here.
+func codecsOf(store sessions.Store) []securecookie.Codec {
+	switch s := store.(type) {
+	case *sessions.CookieStore:
+		return s.Codecs
+	case *sessions.FilesystemStore:
+		return s.Codecs
+	case *redistore.RediStore:
+		return s.Codecs
+	}
+	return nil
+}
+
+// openGorilla asks a store for the session of the request's cookie. With an error, the session is that which the cookie
+// names, if it names one.
+func openGorilla(store sessions.Store, r *http.Request, name string) (*sessions.Session, error) {
+	old, err := store.New(r, name)
+	if old == nil || old.IsNew && old.ID == "" {
+		old = nil
+	}
+	switch {
+	case errors.Is(err, fs.ErrNotExist): // of a FilesystemStore
+		return old, errGone
+	case refusesCookie(err):
+		return old, unreadable(err)
+	case err != nil:
+		return old, fmt.Errorf("migrate: ask the gorilla store: %w", withoutPath(err))
+	case old == nil || old.IsNew:
+		return old, errGone
+	}
+	return old, nil
+}
+
+// refusesCookie reports whether err tells of a cookie that can't be read, rather than of a store that can't answer or
+// that was not set up.
+func refusesCookie(err error) bool {
+	refused, ok := errors.AsType[securecookie.MultiError](err)
+	return ok && (refused.IsDecode() || !refused.IsUsage() && !refused.IsInternal())
+}
+
+// withoutPath takes the name of a session's file, which is its ID, out of a file system's error.
+func withoutPath(err error) error {
+	if pathError, ok := errors.AsType[*fs.PathError](err); ok {
+		return fmt.Errorf("%s: %w", pathError.Op, pathError.Err)
+	}
+	return err
+}
+
+// gorillaToken returns what tells this session from others, and can't be computed from what the old store keeps. For a
+// server store it is a hash of the ID with the key that signs the cookies; where that is not known, the ID. For a
+// cookie that holds the session it is a hash of what it stands for: base64 can be written in more than one way, and
+// nobody may take a cookie over again by writing it differently.
+func gorillaToken(codecs []securecookie.Codec, id, value string) string {
+	var key []byte
+	content := []byte(id)
+	if id != "" {
+		if key = codecKey(codecs); key == nil {
+			return id
+		}
+	} else if decoded, err := base64.URLEncoding.DecodeString(value); err == nil {
+		content = decoded
+	} else {
+		content = []byte(value)
+	}
+	hash := hmac.New(sha256.New, key)
+	hash.Write([]byte("doorman migrate "))
+	hash.Write(content)
+	return base64.RawURLEncoding.EncodeToString(hash.Sum(nil))
+}
+
+// removeGorilla returns the cookie that removes the store's.
+func removeGorilla(name string, options sessions.Options) *http.Cookie {
+	options.MaxAge = -1
+	return sessions.NewCookie(name, "", &options)
+}
+
+// forgetGorilla returns the function that deletes a session in a server store, which gorilla does by a Save with a
+// negative age. It keeps nothing of the request.
+func forgetGorilla(store sessions.Store, name, id string) func(context.Context) error {
+	return func(ctx context.Context) error {
+		old := sessions.NewSession(store, name)
+		old.ID, old.Options = id, &sessions.Options{MaxAge: -1}
+		r := (&http.Request{Method: http.MethodGet, URL: &url.URL{Path: "/"}, Header: http.Header{}}).WithContext(ctx)
+		if err := store.Save(r, discard{}, old); err != nil {
+			return fmt.Errorf("migrate: delete in the gorilla store: %w", withoutPath(err))
+		}
+		return nil
+	}
+}
+
+// discard is the response that a store puts its cookie into when it deletes a session.
+type discard struct{}
+
+func (discard) Header() http.Header         { return http.Header{} }
+func (discard) Write(b []byte) (int, error) { return len(b), nil }
+func (discard) WriteHeader(int)             {}
+
+// textKeys returns values under keys that are texts.
+func textKeys(values map[any]any) (map[string]any, error) {
+	texts := make(map[string]any, len(values))
+	for key, value := range values {
+		text, err := textKey(key)
+		if err != nil {
+			return nil, err
+		}
+		if _, twice := texts[text]; twice {
+			return nil, fmt.Errorf("two of its keys are written %q, one of them a %T", text, key)
+		}
+		texts[text] = value
+	}
+	return texts, nil
+}
+
+func textKey(key any) (string, error) {
+	if key == nil {
+		return "", errors.New("it has a value under the key nil")
+	}
+	kind := reflect.TypeOf(key).Kind()
+	if kind == reflect.String || kind == reflect.Bool || kind >= reflect.Int && kind <= reflect.Uint64 {
+		return fmt.Sprint(key), nil
+	}
+	return "", fmt.Errorf("a key of it is a %T; texts, integers and booleans can be taken over", key)
+}

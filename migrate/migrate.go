@@ -1,0 +1,62 @@
+// Package migrate takes over the sessions of github.com/alexedwards/scs/v2 and github.com/gorilla/sessions, so that a
+// service changes to github.com/doorman-go/session without signing anybody out. FromSCS and FromGorilla make the
+// function for session.Config.Adopt. docs/migrating.md says how to deploy the change, and what can't be held.
+//
+// The package is for the time of the change. Remove it, with the old library, when the old sessions have run out.
+package migrate
+
+import (
+	"fmt"
+	"net/http"
+
+	"github.com/doorman-go/session"
+)
+
+// Convert translates the values of an old session. It sets User, Values and AuthenticatedAt:
+//
+//   - values are the old session's, and Convert's to keep: for many applications a.Values = values is enough. What stands
+//     in them is what the old library decoded: its types, and nil for no value.
+//   - a.User is "" when Convert is called. Without a User the session is a visitor's.
+//   - a.Values is an empty map when Convert is called. What Convert does not put there is dropped.
+//   - a.AuthenticatedAt is zero when Convert is called. Neither library stores when somebody signed in: set it only where
+//     the application itself kept that time. The time of a last save is another one.
+//   - a.Deadline is the end of the old session, or zero where the old library does not tell. Convert may bring it forward.
+//     A later one counts as the one that there was.
+//   - a.Persistent is what the old library tells. Neither of them stores all that an application may have set for one
+//     session, so Convert may change it.
+//
+// An error that wraps session.ErrNotFound means that there is nothing to take over: the request is a visitor's. Any
+// other error counts as a failure of the old store: the request is answered with 503, and the next one tries again.
+type Convert func(values map[string]any, a *session.Adopted) error
+
+// apply has the application translate the values of an old session, and keeps to the end that it had.
+func (c Convert) apply(values map[string]any, a *session.Adopted) error {
+	end := a.Deadline
+	a.Values = make(map[string]any)
+	if err := c(values, a); err != nil {
+		return fmt.Errorf("migrate: convert the old session: %w", err)
+	}
+	if !end.IsZero() && (a.Deadline.IsZero() || a.Deadline.After(end)) {
+		a.Deadline = end
+	}
+	return nil
+}
+
+// errGone is the error for a cookie whose session the old store does not have. The functions for Config.Adopt name the
+// token beside each of their errors: the session may have been taken over, so that it is gone.
+var errGone = fmt.Errorf("migrate: the old store does not have the session: %w", session.ErrNotFound)
+
+// unreadable is the error for an old session, or a cookie, that makes no sense.
+func unreadable(err error) error {
+	return fmt.Errorf("migrate: the old session can't be read (%w): %w", session.ErrNotFound, err)
+}
+
+// oldCookie returns the value of the old library's cookie: the first of the name, which is the one that the old library
+// reads.
+func oldCookie(r *http.Request, name string) (value string, found bool) {
+	cookie, err := r.Cookie(name)
+	if err != nil || cookie.Value == "" {
+		return "", false
+	}
+	return cookie.Value, true
+}
