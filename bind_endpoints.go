@@ -94,7 +94,7 @@ func (q *request) serveRegistration(w http.ResponseWriter) {
 			w.WriteHeader(http.StatusServiceUnavailable)
 			return
 		default:
-			q.noteEvent(EventUnproven, base, reasonOf(err), err)
+			q.noteEvent(EventUnproven, base, rejectionReason(err), err)
 			w.WriteHeader(http.StatusForbidden)
 			return
 		}
@@ -152,7 +152,7 @@ func (q *request) serveRenewal(w http.ResponseWriter) {
 			w.WriteHeader(http.StatusServiceUnavailable)
 			return
 		default:
-			q.noteEvent(EventUnproven, base, reasonOf(err), err)
+			q.noteEvent(EventUnproven, base, rejectionReason(err), err)
 			if errors.Is(err, errProofUsed) {
 				base = q.reloaded(base)
 			}
@@ -215,8 +215,8 @@ func (q *request) isSealed() bool {
 
 var errNoToken = errors.New("session: the request has no token, or several")
 
-// reasonOf is the reason of the event for a proof that is not taken.
-func reasonOf(err error) Reason {
+// rejectionReason is the reason of the event for a proof that is not taken.
+func rejectionReason(err error) Reason {
 	switch {
 	case errors.Is(err, errOldChallenge), errors.Is(err, errProofUsed):
 		return ReasonOldChallenge

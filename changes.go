@@ -55,7 +55,7 @@ type updateFunc func(json.RawMessage) (json.RawMessage, error)
 // settings are what a request sets of the session itself. They hold for each session that the request begins after it, up
 // to a Destroy.
 type settings struct {
-	note       *string
+	note, tag  *string
 	persistent *bool
 	limits     *limits
 }
@@ -164,6 +164,9 @@ func (s settings) configure(r *Record, c *Config) {
 	if s.note != nil {
 		r.Note = *s.note
 	}
+	if s.tag != nil {
+		r.Tag = *s.tag
+	}
 	if s.persistent != nil {
 		r.Persistent = *s.persistent
 	}
@@ -174,7 +177,7 @@ func (s settings) configure(r *Record, c *Config) {
 
 // with returns the settings with later ones in their place.
 func (s settings) with(later settings) settings {
-	return settings{cmp.Or(later.note, s.note), cmp.Or(later.persistent, s.persistent), cmp.Or(later.limits, s.limits)}
+	return settings{cmp.Or(later.note, s.note), cmp.Or(later.tag, s.tag), cmp.Or(later.persistent, s.persistent), cmp.Or(later.limits, s.limits)}
 }
 
 // resolve returns the idle time and the deadline for a session created then. Zero stands for the configuration's.
@@ -307,7 +310,7 @@ func (c *Config) checkSize(r, old *Record) error {
 
 // contentSize returns the bytes of what the application keeps in r.
 func contentSize(r *Record) int {
-	n := len(r.Note)
+	n := len(r.Note) + len(r.Tag)
 	for key, raw := range r.Values.All() {
 		n += len(key) + len(raw)
 	}

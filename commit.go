@@ -78,7 +78,7 @@ func (q *request) pending() bool {
 // touchDue reports whether the session's use is to be noted. That of a sealed session is noted in the response.
 func (q *request) touchDue() bool {
 	st := q.session.state
-	if st.touchAt.IsZero() || st.sealed && q.stage != open {
+	if st.touchAt.IsZero() || q.passive.Load() || st.sealed && q.stage != open {
 		return false
 	}
 	return !q.manager.config.Clock().Before(st.touchAt)
@@ -120,11 +120,19 @@ func (q *request) commit(ctx context.Context) error {
 		return err
 	}
 	defer q.unlockCommits()
+	return q.commitObserved(call)
+}
+
+// commitSteps makes the steps. Asking, which may be nil, is told before each that asks the store.
+func (q *request) commitSteps(call *storeContext, asking func()) error {
 	goal := -1
 	for {
 		s, err := q.nextStep(&goal)
 		if err != nil || s == nil {
 			return err
+		}
+		if asking != nil && !s.local {
+			asking()
 		}
 		if err := s.run(q, call, s); err != nil {
 			return err
@@ -135,6 +143,7 @@ func (q *request) commit(ctx context.Context) error {
 // A step is what a commit does next: the part of the log that is made at once, and what it starts from.
 type step struct {
 	run      func(*request, *storeContext, *step) error
+	local    bool    // it does not ask the store
 	base     *Record // as in state, as the next five
 	token    Token
 	sealed   bool
@@ -211,9 +220,13 @@ func (q *request) planChanges() (*step, error) {
 	case v.late != nil && st.isUnproven():
 		return q.newStep(n, (*request).dropUnproven), nil
 	case v.late != nil:
-		return q.newStep(n, (*request).refuseChanges), nil
+		s = q.newStep(n, (*request).refuseChanges)
+		s.local = true
+		return s, nil
 	case !v.exists(), v.begun && st.base == nil && v.empty():
-		return q.newStep(n, (*request).dropChanges), nil
+		s = q.newStep(n, (*request).dropChanges)
+		s.local = true
+		return s, nil
 	case st.base == nil && startsWithAdopt(st.log):
 		s = q.newStep(n, (*request).commitAdoption)
 	case st.base != nil && v.record.ID == st.base.ID:
@@ -221,7 +234,7 @@ func (q *request) planChanges() (*step, error) {
 	default:
 		s = q.newStep(n, (*request).commitNewID)
 	}
-	s.next = v.next(old, q.manager.config.Clock())
+	s.next = v.next(old, q.useTime())
 	return s, q.manager.config.checkSize(s.next, old)
 }
 
@@ -241,7 +254,7 @@ func (q *request) lose(s *step, met *Record) error {
 		}
 	}
 	if s.base != nil && !s.base.Ended {
-		q.noteEvent(EventRejected, s.base, ReasonEndedMeanwhile, nil)
+		q.noteEvent(EventRejected, &Record{ID: s.base.ID, User: s.base.User, Ended: true, Note: met.Note}, ReasonEndedMeanwhile, nil)
 	}
 	if err := q.rebase(met, Token{}, s.n); err != nil {
 		return err
@@ -359,7 +372,7 @@ func (q *request) ask(ctx context.Context) error {
 	case s.base.Ended:
 		return ended
 	}
-	standing, err := q.reload(call, s)
+	standing, err := q.reloadObserved(call, s)
 	if err == nil && !standing {
 		err = ErrSessionEnded
 	}

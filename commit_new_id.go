@@ -43,11 +43,17 @@ func (q *request) commitNewID(call *storeContext, s *step) error {
 			return err
 		}
 	}
+	if err := q.takeSeat(call, s); err != nil {
+		return err
+	}
 	swaps, err := q.planNewID(call, s)
 	if err != nil || swaps == nil {
 		return err
 	}
 	for {
+		if err := q.indexTag(call, s, s.next); err != nil {
+			return q.swapError(s, err)
+		}
 		sent := &attempt{token: s.newToken, swaps: swaps, since: time.Now()}
 		token, err := q.manager.store.Swap(call, sent.token, swaps...)
 		if err == nil {
@@ -106,8 +112,9 @@ func (q *request) swapsFrom(s *step, old *Record) []Swap {
 	var swaps []Swap
 	if old != nil {
 		tombstone := newTombstone(old, now)
+		tombstone.Note = string(ReasonLogin)
 		if !s.begun {
-			tombstone.Successor = s.next.ID
+			tombstone.Successor, tombstone.Note = s.next.ID, string(ReasonRegenerated)
 		}
 		stamp(tombstone, old, now)
 		swaps = append(swaps, Swap{old, tombstone})
@@ -140,7 +147,7 @@ func (q *request) takeOver(call *storeContext, s *step, conflict *ConflictError)
 		return nil, q.lose(s, current)
 	}
 	tombstone := newTombstone(current, m.config.Clock())
-	tombstone.Successor = s.next.ID
+	tombstone.Successor, tombstone.Note = s.next.ID, string(ReasonRegenerated)
 	ended, err := m.putTombstone(call, s.token, current, tombstone)
 	switch {
 	case err != nil:
@@ -155,7 +162,9 @@ func (q *request) takeOver(call *storeContext, s *step, conflict *ConflictError)
 
 // loginOver ends old, and what it goes on as, for a Login: what is kept comes from there, if it was still open.
 func (q *request) loginOver(call *storeContext, s *step, old *Record) ([]Swap, error) {
-	ended, err := q.manager.endSession(call, s.token, old, q.logout())
+	as := q.logout()
+	as.reason = ReasonLogin
+	ended, err := q.manager.endSession(call, s.token, old, as)
 	if err != nil {
 		return nil, q.storeError(OpEnd, old, err)
 	}
@@ -188,7 +197,7 @@ func (q *request) replayNewID(s *step, old *Record) ([]Swap, error) {
 	if view.begun {
 		replaced = nil
 	}
-	s.begun, s.newToken, s.next = view.begun, view.token, view.next(replaced, c.Clock())
+	s.begun, s.newToken, s.next = view.begun, view.token, view.next(replaced, q.useTime())
 	if err := c.checkSize(s.next, replaced); err != nil {
 		return nil, err
 	}

@@ -47,6 +47,9 @@ func (q *request) commitChanges(call *storeContext, s *step) error {
 	if again, err := q.reloadIfOver(call, s); again {
 		return err
 	}
+	if err := q.indexTag(call, s, s.next); err != nil {
+		return q.swapError(s, err)
+	}
 	if changesCookie(s) && !q.canSendCookie() {
 		if err := q.withoutCookie(s); err != nil {
 			return err
@@ -81,7 +84,7 @@ func (q *request) replayOn(s *step, old *Record) (*Record, error) {
 	if err := d.replay(s.log); err != nil {
 		return nil, err
 	}
-	next := d.next(old, c.Clock())
+	next := d.next(old, q.useTime())
 	return next, c.checkSize(next, old)
 }
 
@@ -152,7 +155,7 @@ func (q *request) setDoubt(sent *attempt, s *step) {
 
 // swapError returns the error of a commit for the error handler: the store's is one, the application's fault is not.
 func (q *request) swapError(s *step, err error) error {
-	for _, own := range []error{ErrCookieTooLarge, ErrTooLarge, errUpdate, errProofUsed, errors.ErrUnsupported} {
+	for _, own := range []error{ErrCookieTooLarge, ErrTooLarge, errUpdate, errProofUsed, errTag, errors.ErrUnsupported} {
 		if errors.Is(err, own) {
 			return err
 		}
@@ -200,7 +203,7 @@ func (q *request) logout() endAs {
 	if q.logoutRevision == "" {
 		q.logoutRevision = newRevision()
 	}
-	return endAs{revision: q.logoutRevision}
+	return endAs{reason: ReasonLogout, revision: q.logoutRevision}
 }
 
 // endDoubtful ends the session that a commit in doubt may have begun, or may begin yet.
@@ -267,6 +270,9 @@ func (q *request) settle(call *storeContext, s *step, stored *Record, token Toke
 	if open && s.logsIn() {
 		q.offerBinding(stored)
 	}
+	if s.base != nil && s.base.ID != stored.ID {
+		q.manager.watches.mayHaveEnded(s.base.ID)
+	}
 	q.reportBegin(s, stored)
 	err := q.rebase(stored, token, s.n)
 	if s.logsIn() || s.adopts() && stored.User != "" {
@@ -286,6 +292,8 @@ func (q *request) reportBegin(s *step, stored *Record) {
 		kind = EventLoggedIn
 	case s.adopts():
 		kind = EventAdopted
+	case s.reauthenticates():
+		kind = EventReauthenticated
 	case s.base != nil && !s.base.Ended:
 		kind = EventRegenerated
 	}
@@ -293,9 +301,14 @@ func (q *request) reportBegin(s *step, stored *Record) {
 }
 
 // logsIn reports whether there is a Login among the step's changes.
-func (s *step) logsIn() bool {
+func (s *step) logsIn() bool { return hasChange[login](s) }
+
+// reauthenticates reports whether there is a Reauthenticate among them.
+func (s *step) reauthenticates() bool { return hasChange[reauthenticate](s) }
+
+func hasChange[C change](s *step) bool {
 	for _, c := range s.log {
-		if _, ok := c.(login); ok {
+		if _, ok := c.(C); ok {
 			return true
 		}
 	}

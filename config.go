@@ -75,6 +75,10 @@ type Config struct {
 	// It needs a store that can list (UserStore), which CookieStore can't.
 	MaxPerUser int
 
+	// OverLimit says what a login over MaxPerUser does. The default, EndOldest, is as above. Refuse fails the login with
+	// ErrTooManySessions; it needs MaxPerUser, and costs a login two calls of the store more.
+	OverLimit OverLimit
+
 	// Revalidate is called after each load that found a session, with that session, to ask the application whether it
 	// still stands: whether the user exists, or the password is the one it was. An error that wraps ErrSessionEnded
 	// ends the session for good, and the request goes on without; any other is a failed load and ends nothing. It may
@@ -128,7 +132,7 @@ type Config struct {
 	// ErrorHandler answers a request whose session could not be loaded or saved; what the handler wrote is dropped, and
 	// what is changed in the session from here on is not kept. All but ErrSessionEnded has been logged. It is not called
 	// where the client hung up while the session was loaded. The default answers 503 to a StoreError, 409 to
-	// ErrSessionEnded and 500 to all else, in plain text.
+	// ErrSessionEnded, 403 to ErrTooManySessions and 500 to all else, in plain text.
 	ErrorHandler func(http.ResponseWriter, *http.Request, error)
 
 	// OnEvent is told what happens to sessions. It is called in the request's goroutine and should be quick; only that an
@@ -136,6 +140,12 @@ type Config struct {
 	// the request's session: what it changes is no part of the commit that it is told of, and is saved after that, or
 	// reported where a cookie would be needed. The default is to tell nobody.
 	OnEvent func(context.Context, Event)
+
+	// Observe is called at the start of each operation on the store: a load, a commit, a list, a revocation, the check of a
+	// session that is watched. What it returns, unless that is nil, is called at the end, with the operation's error. Its
+	// context carries the request's values, without the session, and ends with the operation. It runs in the request's way,
+	// several at the same time, and should be quick. The default is to observe nothing.
+	Observe func(context.Context, StoreCall) (done func(error))
 
 	// Logger gets warnings and errors. The default is slog.Default.
 	Logger *slog.Logger
@@ -298,6 +308,8 @@ func (c Config) faults(store Store) (faults []string) {
 	cookies, inCookie := store.(*CookieStore)
 	add(c.Adopt != nil && inCookie && cookies != nil && cookies.ended == nil && cookies.fault == nil,
 		"Adopt needs a store that can keep which sessions were adopted: a server store, or CookieStore.WithRevocations")
+	add(c.OverLimit > Refuse, "OverLimit must be EndOldest or Refuse")
+	add(c.OverLimit == Refuse && c.MaxPerUser == 0, "OverLimit Refuse needs MaxPerUser")
 	add(c.MaxPerUser > 0 && !lists, "MaxPerUser needs a store that can list a user's sessions (UserStore)")
 	return faults
 }

@@ -281,7 +281,7 @@ func listedTombstone(t *Record, until time.Time) *Record {
 	}
 	return &Record{
 		ID: endedID(t.Realm, t.ID), Revision: t.Revision,
-		Ended: true, Revoked: t.Revoked, Successor: t.Successor,
+		Ended: true, Revoked: t.Revoked, Successor: t.Successor, Note: t.Note,
 		CreatedAt: t.IssuedAt, IssuedAt: t.IssuedAt, LastUsedAt: t.IssuedAt, Deadline: until,
 		Values: listedValues(values),
 	}
@@ -291,7 +291,7 @@ func listedTombstone(t *Record, until time.Time) *Record {
 func sessionTombstone(r, listed *Record) *Record {
 	t := &Record{
 		ID: r.ID, Realm: r.Realm, User: userOf(listed), Revision: listed.Revision,
-		Ended: true, Revoked: listed.Revoked, Successor: listed.Successor,
+		Ended: true, Revoked: listed.Revoked, Successor: listed.Successor, Note: listed.Note,
 		CreatedAt: listed.IssuedAt, IssuedAt: listed.IssuedAt, LastUsedAt: listed.IssuedAt,
 		Deadline: listed.IssuedAt.Add(tombstoneLife),
 	}

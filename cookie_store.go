@@ -90,6 +90,10 @@ func (c *CookieStore) WithRevocations(ended Store) *CookieStore {
 	return next
 }
 
+// Revocations returns the store that WithRevocations was given, or nil. The Manager keeps there too what finds sessions by
+// their tags.
+func (c *CookieStore) Revocations() Store { return c.ended }
+
 // Check returns an error if WithRevocations was given what can't keep anything. The Manager's New calls it.
 func (c *CookieStore) Check() error { return c.fault }
 

@@ -15,8 +15,8 @@ type attempt struct {
 	token  Token
 	swaps  []Swap
 	since  time.Time // of one that begins a session: when it was sent first
-	log    int     // how many changes of the request's log it makes
-	leader *waiter // whose time it had, if it was made for several
+	log    int       // how many changes of the request's log it makes
+	leader *waiter   // whose time it had, if it was made for several
 
 	adopted *Record // the session that it adopts; nil for all else
 }

@@ -18,13 +18,14 @@ type ending struct {
 // endAs says how a session ends.
 type endAs struct {
 	revoked  bool            // from outside: its browser is given nothing in its place
+	reason   Reason          // which the tombstone keeps
 	revision string          // of the tombstone; "" for a new one
 	spared   map[string]bool // IDs at which it stops following successors
 }
 
 func (as endAs) tombstone(r *Record, now time.Time) *Record {
 	t := newTombstone(r, now)
-	t.Revoked = as.revoked
+	t.Revoked, t.Note = as.revoked, string(as.reason)
 	t.Revision = cmp.Or(as.revision, t.Revision)
 	return t
 }
@@ -86,6 +87,7 @@ func (m *Manager) endAgain(ctx context.Context, token Token, known *Record, as e
 // tells by the result which one stands there.
 func (m *Manager) putTombstone(ctx context.Context, token Token, known, tombstone *Record) (ending, error) {
 	ender, ok := m.store.(Ender)
+	defer m.watches.mayHaveEnded(tombstone.ID)
 	if !ok {
 		return m.swapTombstone(ctx, token, known, tombstone)
 	}

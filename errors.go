@@ -30,6 +30,9 @@ var (
 	// largest keys.
 	ErrTooLarge = errors.New("session: larger than Config.MaxSize")
 
+	// ErrTooManySessions means that a Login was refused, since the user has Config.MaxPerUser sessions. See Refuse.
+	ErrTooManySessions = errors.New("session: the user has too many sessions, and another one is refused")
+
 	// errUnreadable is wrapped by the error of a record that makes no sense. It is as good as not there.
 	errUnreadable = fmt.Errorf("%w: the record can't be read", ErrNotFound)
 

@@ -5,15 +5,19 @@ import "time"
 // EventKind says what happened to a session.
 type EventKind string
 
-// The kinds of events. Each Event carries the session's ID and user where they are known; that of RevokeUser has no ID.
+// The kinds of events. Each Event carries the session's ID and user where they are known; those of RevokeUser, RevokeTag and
+// RevokeAll have no ID.
 const (
+	EventReauthenticated EventKind = "reauthenticated" // a new ID and a new time of authentication, by Reauthenticate
+
 	EventCreated     EventKind = "created"     // a session was stored for the first time
 	EventAdopted     EventKind = "adopted"     // taken over from another library, by Config.Adopt
 	EventLoggedIn    EventKind = "logged in"   // by Login
 	EventRegenerated EventKind = "regenerated" // a new ID for the same session: by Regenerate or RenameUser
 	EventDestroyed   EventKind = "destroyed"   // by Destroy
-	EventRevoked     EventKind = "revoked"     // by Revoke, RevokeUser or Config.Revalidate; the reason says which
+	EventRevoked     EventKind = "revoked"     // by Revoke, RevokeUser, RevokeTag, RevokeAll or Config.Revalidate; the reason says which
 	EventEvicted     EventKind = "evicted"     // ended at a login, since the user had more than Config.MaxPerUser
+	EventRefused     EventKind = "refused"     // a login over Config.MaxPerUser, with Refuse
 	EventExpired     EventKind = "expired"     // met after its idle or absolute limit; the reason says which
 	EventRejected    EventKind = "rejected"    // a cookie that opens nothing; the reason says why
 	EventConflict    EventKind = "conflict"    // a commit met another request's, and its changes were made again
@@ -30,7 +34,15 @@ type Reason string
 const (
 	ReasonOne          Reason = "one"          // EventRevoked: by Revoke
 	ReasonAll          Reason = "all"          // EventRevoked: by RevokeUser
+	ReasonTag          Reason = "tag"          // EventRevoked: by RevokeTag
+	ReasonEveryone     Reason = "everyone"     // EventRevoked: by RevokeAll
 	ReasonRevalidation Reason = "revalidation" // EventRevoked: by Config.Revalidate
+
+	ReasonOverLimit Reason = "over limit" // EventRefused, and the end reason of EventEvicted: more than Config.MaxPerUser
+
+	ReasonLogout      Reason = "logout"      // an end reason: by Destroy
+	ReasonLogin       Reason = "login"       // an end reason: by a Login, which began another session
+	ReasonRegenerated Reason = "regenerated" // an end reason: it goes on under another ID
 
 	ReasonIdle     Reason = "idle"     // EventExpired: not used for Config.IdleTimeout
 	ReasonAbsolute Reason = "absolute" // EventExpired: past Config.Lifetime
@@ -59,4 +71,8 @@ type Event struct {
 	Reason Reason
 	Err    error     // for EventStoreError, EventLateWrite, EventRejected where Config.Adopt's session is not adopted, and EventUnproven
 	Time   time.Time // by Config.Clock
+
+	// EndReason is why the session ended, for EventRevoked, and for EventRejected where the session has ended and its store
+	// still knows: one of the reasons above, or WithReason's.
+	EndReason Reason
 }

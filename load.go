@@ -26,14 +26,9 @@ func (q *request) load(st *state) error {
 	if len(tokens) > 0 {
 		call := q.manager.storeContext(q.context.Context, c.StoreTimeout) // for all of them
 		defer call.Release()
-		if err := q.loadBest(call, st, tokens); err != nil {
+		if err := q.loadObserved(call, st, tokens); err != nil {
 			return err
 		}
-		if err := q.checkDevice(st); err != nil {
-			return err
-		}
-		q.closeClaim(call, st)
-		q.noteUseAtOnce(call, st)
 	}
 	if err := q.loadOld(st); err != nil {
 		return err
@@ -45,7 +40,7 @@ func (q *request) load(st *state) error {
 	return q.revalidate(st)
 }
 
-func (q *request) loadBest(call context.Context, st *state, tokens []Token) error {
+func (q *request) loadBest(call *storeContext, st *state, tokens []Token) error {
 	var ended *Record
 	for _, token := range tokens {
 		record, err := q.loadOne(call, token)
@@ -91,7 +86,7 @@ func (q *request) meetRecord(st *state, record *Record, token Token) (ended *Rec
 // that fails the commit notes it. A sealed cookie can't be sent before the response: there this request goes by it, and
 // its response has it.
 func (q *request) noteUseAtOnce(call context.Context, st *state) {
-	if st.touchAt.IsZero() {
+	if st.touchAt.IsZero() || q.passive.Load() {
 		return
 	}
 	now := q.manager.config.Clock()
@@ -120,8 +115,11 @@ func laterIssued(a, b *Record) bool {
 }
 
 // loadOne asks the store for one token, and returns nil if it opens nothing. An error fails the load.
-func (q *request) loadOne(call context.Context, token Token) (*Record, error) {
-	record, err := q.manager.store.Load(call, token)
+func (q *request) loadOne(call *storeContext, token Token) (*Record, error) {
+	record, err := call.kept[token.ID()], error(nil)
+	if record == nil {
+		record, err = q.manager.store.Load(call, token)
+	}
 	if err == nil {
 		err = q.manager.checkLoaded(token, record)
 	}
@@ -222,11 +220,15 @@ func (q *request) endInvalid(st *state) error {
 	base := st.base
 	call := q.manager.storeContext(context.WithoutCancel(q.context.Context), q.manager.config.StoreTimeout)
 	defer call.Release()
-	result, err := q.manager.endSession(call, st.token, base, endAs{revoked: true})
+	var result ending
+	err := q.manager.observed(call, CallRevoke, func() (err error) {
+		result, err = q.manager.endSession(call, st.token, base, endAs{revoked: true, reason: ReasonRevalidation})
+		return err
+	})
 	if err != nil {
 		return q.storeError(OpEnd, base, err)
 	}
-	q.noteEvent(EventRevoked, base, ReasonRevalidation, nil)
+	q.noteEvent(EventRevoked, &Record{ID: base.ID, User: base.User, Ended: true, Note: string(ReasonRevalidation)}, ReasonRevalidation, nil)
 	st.setBase(nil, Token{}, time.Time{})
 	st.revoked = result.tombstone
 	if met := result.tombstone; met != nil && met.condition(q.manager.config.Clock()) == late {

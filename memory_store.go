@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"hash/maphash"
+	"iter"
 	"strings"
 	"sync"
 	"time"
@@ -25,6 +26,7 @@ type MemoryStore struct {
 	records ttlmap.Map[memoryRecord] // by ID
 	users   map[uint64]*userEntry    // the first of a list, by the hash of realm and user
 	seed    maphash.Seed
+	ends    listeners
 }
 
 // memoryRecord is a record as it is kept: packed, so that a million of them are little work for the garbage collector.
@@ -49,8 +51,10 @@ const (
 var errMemoryFull = errors.New("session: the memory store is full, see MemoryStore.MaxSessions")
 
 var (
-	_ Ender     = (*MemoryStore)(nil)
-	_ UserStore = (*MemoryStore)(nil)
+	_ Ender       = (*MemoryStore)(nil)
+	_ UserStore   = (*MemoryStore)(nil)
+	_ AllStore    = (*MemoryStore)(nil)
+	_ EndNotifier = (*MemoryStore)(nil)
 )
 
 // NewMemoryStore returns an empty store.
@@ -86,16 +90,27 @@ func (m *MemoryStore) Swap(ctx context.Context, token Token, swaps ...Swap) (Tok
 			return Token{}, err
 		}
 	}
-	now := Now(ctx)
+	if err := m.swapAll(swaps, packed, Now(ctx)); err != nil {
+		return Token{}, err
+	}
+	for _, s := range swaps {
+		if s.New.Ended {
+			m.ends.tell(s.New.ID)
+		}
+	}
+	return token, nil
+}
+
+func (m *MemoryStore) swapAll(swaps []Swap, packed []packedRecord, now time.Time) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if err := m.prepareSwaps(swaps, now); err != nil {
-		return Token{}, err
+		return err
 	}
 	for i, s := range swaps {
 		m.putRecord(s.New, packed[i], now)
 	}
-	return token, nil
+	return nil
 }
 
 // End implements Ender.
@@ -107,7 +122,14 @@ func (m *MemoryStore) End(ctx context.Context, tombstone *Record) (*Record, erro
 	if err != nil {
 		return nil, err
 	}
-	now := Now(ctx)
+	replaced, err := m.end(tombstone, packed, Now(ctx))
+	if err == nil {
+		m.ends.tell(tombstone.ID)
+	}
+	return replaced, err
+}
+
+func (m *MemoryStore) end(tombstone *Record, packed packedRecord, now time.Time) (*Record, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	replaced := m.record(tombstone.ID)
@@ -136,6 +158,35 @@ func (m *MemoryStore) UserSessions(ctx context.Context, realm, user string) ([]*
 	}
 	return records, nil
 }
+
+// All implements AllStore. It yields what was stored when it was called.
+func (m *MemoryStore) All(ctx context.Context, realm string) iter.Seq2[*Record, error] {
+	return func(yield func(*Record, error) bool) {
+		for _, kept := range m.snapshot() {
+			if err := ctx.Err(); err != nil {
+				yield(nil, err)
+				return
+			}
+			if r := kept.unpack(); r.Realm == realm && !yield(r, nil) {
+				return
+			}
+		}
+	}
+}
+
+// snapshot returns all records, packed: a copy of some milliseconds for a million, so that nobody waits for long.
+func (m *MemoryStore) snapshot() []packedRecord {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	all := make([]packedRecord, 0, m.records.Len())
+	for _, kept := range m.records.All() {
+		all = append(all, kept.packedRecord)
+	}
+	return all
+}
+
+// NotifyEnds implements EndNotifier.
+func (m *MemoryStore) NotifyEnds(ended func(id string)) (stop func()) { return m.ends.add(ended) }
 
 // Len returns how many sessions and tombstones the store holds, those included whose time is over and that have not been
 // swept.

@@ -17,10 +17,12 @@ type Manager struct {
 	config     Config
 	attributes string // of the cookie, as long as it goes with the browser
 	removal    string // the line that removes the cookie
-	room       int    // bytes that a token's value may have in the cookie
+	storeName  string
+	room       int // bytes that a token's value may have in the cookie
 	binding    *binding
 	queue      queue
 	forgets    forgets
+	watches    watches
 	warned     atomic.Bool
 }
 
@@ -38,10 +40,11 @@ func New(store Store, cfg Config) (*Manager, error) {
 	if config.ErrorHandler == nil {
 		config.ErrorHandler = answerError
 	}
-	m := &Manager{store: store, config: config, attributes: config.attributes(), removal: config.cookie("", time.Time{}, time.Time{}).String()}
+	m := &Manager{store: store, storeName: storeName(store), config: config, attributes: config.attributes(), removal: config.cookie("", time.Time{}, time.Time{}).String()}
 	m.room = maxCookie - len(config.Name)
 	m.binding = newBinding(&m.config)
 	m.queue.store, m.queue.config = store, &m.config
+	m.watches = watches{manager: m, byID: make(map[string]*watched), wake: make(chan struct{}, 1)}
 	return m, nil
 }
 
@@ -54,6 +57,8 @@ func answerError(w http.ResponseWriter, _ *http.Request, err error) {
 		status = http.StatusServiceUnavailable
 	case errors.Is(err, ErrSessionEnded):
 		status = http.StatusConflict
+	case errors.Is(err, ErrTooManySessions):
+		status = http.StatusForbidden
 	}
 	w.Header().Set("Cache-Control", "no-store")
 	http.Error(w, http.StatusText(status), status)

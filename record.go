@@ -17,7 +17,8 @@ type Record struct {
 
 	Realm string `json:"realm,omitempty"` // Config.Realm
 	User  string `json:"user,omitempty"`  // empty until Login; never changes under one ID
-	Note  string `json:"note,omitempty"`  // by Session.SetNote
+	Note  string `json:"note,omitempty"`  // by Session.SetNote; of a tombstone the reason of the end
+	Tag   string `json:"tag,omitempty"`   // by Session.SetTag
 
 	CreatedAt       time.Time `json:"createdAt"`                // start of the session, from which its lifetime is counted
 	AuthenticatedAt time.Time `json:"authenticatedAt,omitzero"` // the last Login; zero if there was none

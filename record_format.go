@@ -29,7 +29,8 @@ const (
 
 	flagClaim   = flagFirstTime << timesOfRecord // a text stands at the head's end
 	flagBinding = flagClaim << 1                 // two texts do, behind that
-	flagsKnown  = flagBinding<<1 - 1
+	flagTagged  = flagBinding << 1               // a text stands behind the head's other texts
+	flagsKnown  = flagTagged<<1 - 1
 )
 
 const (
@@ -57,6 +58,7 @@ func (r *Record) flags() (flags uint16) {
 	set(flagPersistent, r.Persistent)
 	set(flagEnded, r.Ended)
 	set(flagRevoked, r.Revoked)
+	set(flagTagged, r.Tag != "")
 	for i, t := range r.times() {
 		set(flagFirstTime<<i, t.UnixMicro() != minMicro)
 	}
@@ -110,6 +112,9 @@ func (r *Record) AppendBinary(b []byte) ([]byte, error) {
 	for _, text := range r.headTexts() {
 		b = appendText(b, *text)
 	}
+	if r.Tag != "" {
+		b = appendText(b, r.Tag)
+	}
 	var from timeOrigin
 	for _, t := range r.times() {
 		if t.UnixMicro() != minMicro {
@@ -140,6 +145,9 @@ func (r *Record) size() int {
 	n := 1 + textSize(len(r.Revision)) + 2 + uvarintSize(uint64(latest)) + uvarintSize(uint64(values))
 	for _, text := range r.headTexts() {
 		n += textSize(len(*text))
+	}
+	if r.Tag != "" {
+		n += textSize(len(r.Tag))
 	}
 	var from timeOrigin
 	for _, t := range r.times() {
@@ -222,6 +230,9 @@ func (r *Record) headFault() string {
 	}
 	if max(len(r.Binding.Secret), len(r.Binding.Key)) > maxHeadText {
 		return fmt.Sprintf("the Secret or the Key of its Binding is longer than %d bytes", maxHeadText)
+	}
+	if fault := headTextFault("Tag", r.Tag); fault != "" {
+		return fault
 	}
 	return headTextFault("Revision", r.Revision)
 }
@@ -407,6 +418,10 @@ func (p *recordParser) head(f recordFront) *Record {
 		*text = p.textAt(p.span(maxHeadText))
 	}
 	p.check(r.ID != "", "it has no ID")
+	if f.flags&flagTagged != 0 {
+		r.Tag = p.textAt(p.span(maxHeadText))
+		p.check(r.Tag != "", "its tag is empty")
+	}
 	for i, t := range r.times() {
 		if f.flags&(flagFirstTime<<i) != 0 {
 			*t = p.time()

@@ -76,7 +76,7 @@ func TestRecordFormat_AClaimIsTheHeadsLastText(t *testing.T) {
 // The bytes of version 1 never change: they are in somebody's store.
 func TestRecordFormat_GoldenBytes(t *testing.T) {
 	for name, r := range map[string]*Record{
-		"live": fullRecord(), "tombstone": tombstone(), "empty": {ID: "x"},
+		"live": fullRecord(), "tombstone": tombstone(), "empty": {ID: "x"}, "tagged": {ID: "x", Tag: "sid"},
 	} {
 		text, err := os.ReadFile(filepath.Join("testdata", "record", name+".hex"))
 		require.NoError(t, err)
@@ -93,6 +93,7 @@ func TestRecordFormat_ComesBackWhole(t *testing.T) {
 		"all of it":             fullRecord(),
 		"a tombstone":           tombstone(),
 		"an ID only":            {ID: "x"},
+		"a tag":                 {ID: "x", Tag: "sid"},
 		"no login":              change(func(r *Record) { r.AuthenticatedAt = time.Time{} }),
 		"not persistent":        change(func(r *Record) { r.Persistent = false }),
 		"no idle limit":         change(func(r *Record) { r.IdleTimeout = 0 }),

@@ -22,14 +22,19 @@ import (
 // made one by one. Redis replicates asynchronously: a failover can lose what was written just before it, a logout
 // included; RedisOptions.WaitReplicas narrows that.
 //
+// What ends a session publishes its key on the channel PREFIXended, in the same command, for Session.Watch.
+//
 // A Redis user of its own needs these rights for the keys that begin with RedisOptions.Prefix: +get +getrange +set +pttl
 // +pexpire +zadd +zscore +zrange +zremrangebyscore +time +eval +evalsha +script|load, and +wait for WaitReplicas. With
+// Manager.Each and RevokeAll also need +scan. Session.Watch is told at once
+// with +subscribe, +publish and the channel &PREFIXended, and otherwise looks every 30 seconds. With
 // NearCache it also needs +subscribe +ping +client|id +client|tracking and the channel &__redis__:invalidate. With +info,
 // OpenRedisStore sees whether the server may evict. In a cluster it needs +cluster and +command.
 type RedisStore struct {
 	client *redisclient.Client
 	cache  *redisclient.Cache // nil without one
 	prefix string
+	ends   listeners
 }
 
 // RedisOptions are the options of a RedisStore. The zero value is good.
@@ -68,8 +73,10 @@ type NearCache struct {
 }
 
 var (
-	_ Ender     = (*RedisStore)(nil)
-	_ UserStore = (*RedisStore)(nil)
+	_ Ender       = (*RedisStore)(nil)
+	_ UserStore   = (*RedisStore)(nil)
+	_ AllStore    = (*RedisStore)(nil)
+	_ EndNotifier = (*RedisStore)(nil)
 )
 
 const defaultPrefix = "session:"
@@ -121,7 +128,9 @@ func OpenRedisStore(ctx context.Context, url string, opts RedisOptions) (*RedisS
 }
 
 func newRedisStore(c *redisclient.Client, opts RedisOptions) *RedisStore {
-	return &RedisStore{client: c, cache: c.Cache(), prefix: cmp.Or(opts.Prefix, defaultPrefix)}
+	s := &RedisStore{client: c, cache: c.Cache(), prefix: cmp.Or(opts.Prefix, defaultPrefix)}
+	s.ends.open = s.subscribe
+	return s
 }
 
 func (n NearCache) check() error {
@@ -153,7 +162,10 @@ type RedisStats struct {
 func (s *RedisStore) Stats() RedisStats { return RedisStats(s.client.Stats()) }
 
 // Close closes what OpenRedisStore opened, and nothing of the caller's.
-func (s *RedisStore) Close() error { return s.client.Close() }
+func (s *RedisStore) Close() error {
+	s.ends.close()
+	return s.client.Close()
+}
 
 // String returns a name without addresses or secrets.
 func (s *RedisStore) String() string { return "RedisStore(" + s.prefix + ")" }
@@ -188,6 +200,18 @@ func (s *RedisStore) Load(ctx context.Context, token Token) (*Record, error) {
 		return kept.(*Record), nil
 	}
 	return s.loadAndKeep(ctx, id, key)
+}
+
+// loadKept returns what the near cache has, or nil.
+func (s *RedisStore) loadKept(ctx context.Context, token Token) *Record {
+	if s.cache == nil || ctx.Err() != nil {
+		return nil
+	}
+	kept, ok := s.cache.Get(s.key(token.ID()))
+	if !ok {
+		return nil
+	}
+	return kept.(*Record)
 }
 
 func (s *RedisStore) loadAndKeep(ctx context.Context, id, key string) (*Record, error) {
@@ -282,6 +306,9 @@ func (s *RedisStore) write(ctx context.Context, swap Swap) (redisclient.Swap, er
 		Fresh: swap.Old == nil,
 		New:   value,
 		Life:  r.KeepUntil().Sub(Now(ctx)),
+	}
+	if r.Ended {
+		write.Channel = s.channel()
 	}
 	if swap.Old != nil {
 		write.Old = swap.Old.Revision

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"maps"
 	"net/http"
+	"sync/atomic"
 
 	"github.com/doorman-go/session/internal/responsewriter"
 )
@@ -31,6 +32,8 @@ type request struct {
 	old            *adoption     // the session of the old library, once that was asked: by the load, or by the commit under way
 	oldErr         error         // why none is known
 	oldAsked       bool          // the old library was asked
+	tagged         string        // likewise: what indexTag did last
+	passive        atomic.Bool   // it is no use of the session
 	committing     chan struct{} // holds a value while a commit is under way; made at the first
 
 	// Guarded by session.mu.
@@ -228,7 +231,8 @@ func (q *request) isHead() bool { return q.outer.Method == http.MethodHead }
 // logged by now, and the end of a session is none.
 func (q *request) logFailure(err error) {
 	var failed *StoreError
-	if errors.As(err, &failed) || errors.Is(err, ErrSessionEnded) || errors.Is(err, errClientGone) || errors.Is(err, errAskAgain) {
+	if errors.As(err, &failed) || errors.Is(err, ErrSessionEnded) || errors.Is(err, ErrTooManySessions) || errors.Is(err, errClientGone) ||
+		errors.Is(err, errAskAgain) {
 		return
 	}
 	q.log(slog.LevelError, "session: the response is an error, since the session can't be saved", err)
@@ -269,6 +273,9 @@ func (q *request) addEventOf(kind EventKind, r *Record, reason Reason, err error
 		return
 	}
 	event := Event{Kind: kind, ID: r.ID, User: r.User, Reason: reason, Err: err, Time: q.manager.config.Clock()}
+	if r.Ended {
+		event.EndReason = Reason(r.Note)
+	}
 	q.untold = append(q.untold, func() { q.manager.config.OnEvent(&q.context, event) })
 }
 

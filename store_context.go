@@ -12,7 +12,8 @@ import (
 type storeContext struct {
 	deadline.Context
 	clock     func() time.Time
-	pastCache bool // a cache in this process must not answer
+	pastCache bool               // a cache in this process must not answer
+	kept      map[string]*Record // what it answered already, by ID
 }
 
 // storeContext returns the context for one load or commit, which must be released.

@@ -15,6 +15,7 @@ type Info struct {
 	ID              string // public, for Revoke; opens nothing
 	User            string
 	Note            string // by Session.SetNote
+	Tag             string // by Session.SetTag
 	CreatedAt       time.Time
 	AuthenticatedAt time.Time
 	LastUsedAt      time.Time // to the precision of a touch, a twentieth of the idle timeout
@@ -46,7 +47,11 @@ func (m *Manager) Sessions(ctx context.Context, user string) ([]Info, error) {
 	}
 	call := m.storeContext(ctx, userTimeouts*m.config.StoreTimeout)
 	defer call.Release()
-	records, err := store.UserSessions(call, m.config.Realm, user)
+	var records []*Record
+	err := m.observed(call, CallList, func() (err error) {
+		records, err = store.UserSessions(call, m.config.Realm, user)
+		return err
+	})
 	if err != nil {
 		return nil, userError(OpList, err)
 	}
@@ -55,9 +60,17 @@ func (m *Manager) Sessions(ctx context.Context, user string) ([]Info, error) {
 	slices.SortFunc(records, func(a, b *Record) int { return byLogin(b, a) })
 	infos := make([]Info, len(records))
 	for i, r := range records {
-		infos[i] = Info{r.ID, r.User, r.Note, r.CreatedAt, r.AuthenticatedAt, lastUse(r, now), r.endsAt(now), r.Binding.bound()}
+		infos[i] = infoOf(r, now)
 	}
 	return infos, nil
+}
+
+func infoOf(r *Record, now time.Time) Info {
+	return Info{
+		ID: r.ID, User: r.User, Note: r.Note, Tag: r.Tag,
+		CreatedAt: r.CreatedAt, AuthenticatedAt: r.AuthenticatedAt, LastUsedAt: lastUse(r, now), ExpiresAt: r.endsAt(now),
+		DeviceBound: r.Binding.bound(),
+	}
 }
 
 // Revoke ends the session with this ID if it is user's. Otherwise the error wraps ErrNotFound, whether there is such a
@@ -69,25 +82,30 @@ func (m *Manager) Revoke(ctx context.Context, user, id string) error {
 	if err := checkUser("Revoke", user); err != nil {
 		return err
 	}
+	reason, err := reasonOf(ctx, ReasonOne)
+	if err != nil {
+		return err
+	}
 	call := m.storeContext(ctx, userTimeouts*m.config.StoreTimeout)
 	defer call.Release()
-	err := m.revoke(call, user, id)
+	err = m.observed(call, CallRevoke, func() error { return m.revoke(call, user, id, endAs{revoked: true, reason: reason}) })
 	if err != nil {
 		return userError(OpEnd, err)
 	}
-	m.tell(ctx, Event{Kind: EventRevoked, ID: id, User: user, Reason: ReasonOne})
+	m.tell(ctx, Event{Kind: EventRevoked, ID: id, User: user, Reason: ReasonOne, EndReason: reason})
 	return nil
 }
 
-func (m *Manager) revoke(ctx context.Context, user, id string) error {
+func (m *Manager) revoke(ctx context.Context, user, id string, as endAs) error {
 	if store, ok := m.store.(UserEnder); ok {
+		defer m.watches.userMayHaveEnded(user)
 		return store.EndUserSession(ctx, m.config.Realm, user, id)
 	}
 	known, err := m.loadFollowing(ctx, user, id)
 	if err != nil {
 		return err
 	}
-	ended, err := m.endLoaded(ctx, NewToken(known.ID, "").WithRealm(m.config.Realm), known, endAs{revoked: true})
+	ended, err := m.endLoaded(ctx, NewToken(known.ID, "").WithRealm(m.config.Realm), known, as)
 	if err == nil && !ended.put {
 		return ErrNotFound // it has ended by itself meanwhile
 	}
@@ -127,19 +145,37 @@ func (m *Manager) RevokeUser(ctx context.Context, user string, except ...string)
 		return 0, err
 	}
 	except = m.withStored(ctx, except)
+	return m.revokeMany(ctx, ReasonAll, user, func(call context.Context, as endAs) (int, Op, error) {
+		return m.revokeUser(call, user, except, as)
+	})
+}
+
+// revokeMany has several sessions ended, and tells of it.
+func (m *Manager) revokeMany(
+	ctx context.Context, kind Reason, user string, revoke func(context.Context, endAs) (int, Op, error),
+) (int, error) {
+	reason, err := reasonOf(ctx, kind)
+	if err != nil {
+		return 0, err
+	}
 	call := m.storeContext(ctx, userTimeouts*m.config.StoreTimeout)
 	defer call.Release()
-	ended, op, err := m.revokeUser(call, user, except)
+	ended, op := 0, OpEnd
+	err = m.observed(call, CallRevoke, func() (err error) {
+		ended, op, err = revoke(call, endAs{revoked: true, reason: reason})
+		return err
+	})
 	if err != nil {
 		return ended, userError(op, err)
 	}
-	m.tell(ctx, Event{Kind: EventRevoked, User: user, Reason: ReasonAll})
+	m.tell(ctx, Event{Kind: EventRevoked, User: user, Reason: kind, EndReason: reason})
 	return ended, nil
 }
 
-func (m *Manager) revokeUser(ctx context.Context, user string, except []string) (ended int, op Op, err error) {
+func (m *Manager) revokeUser(ctx context.Context, user string, except []string, as endAs) (ended int, op Op, err error) {
 	switch store := m.store.(type) {
 	case UserEnder:
+		defer m.watches.userMayHaveEnded(user)
 		return 0, OpEnd, store.EndUser(ctx, m.config.Realm, user, except)
 	case UserStore:
 		records, err := store.UserSessions(ctx, m.config.Realm, user)
@@ -150,7 +186,11 @@ func (m *Manager) revokeUser(ctx context.Context, user string, except []string) 
 		if err != nil {
 			return 0, OpLoad, err
 		}
-		ended, err = m.endAll(ctx, records, spared)
+		as.spared = spared
+		records = slices.DeleteFunc(slices.Clone(records), func(r *Record) bool { return spared[r.ID] })
+		ended, err = m.endAll(records, func(r *Record) (ending, error) {
+			return m.endLoaded(ctx, NewToken(r.ID, "").WithRealm(r.Realm), r, as)
+		})
 		return ended, OpEnd, err
 	}
 	return 0, OpEnd, fmt.Errorf("%T can't revoke the sessions of a user: %w", m.store, errors.ErrUnsupported)
@@ -182,8 +222,8 @@ func (m *Manager) withSuccessors(ctx context.Context, ids []string) (map[string]
 // endsAtOnce is how many sessions of a user are ended at the same time.
 const endsAtOnce = 32
 
-// endAll ends the sessions listed, and what they go on as, except those spared. It returns how many were live.
-func (m *Manager) endAll(ctx context.Context, records []*Record, spared map[string]bool) (int, error) {
+// endAll has the sessions listed ended, several at the same time. It returns how many were live.
+func (m *Manager) endAll(records []*Record, endOne func(*Record) (ending, error)) (int, error) {
 	var (
 		mu      sync.Mutex
 		workers sync.WaitGroup
@@ -200,7 +240,7 @@ func (m *Manager) endAll(ctx context.Context, records []*Record, spared map[stri
 				panics = p
 			}
 		}()
-		result, err := m.endLoaded(ctx, NewToken(r.ID, "").WithRealm(r.Realm), r, endAs{revoked: true, spared: spared})
+		result, err := endOne(r)
 		mu.Lock()
 		defer mu.Unlock()
 		failure = cmp.Or(failure, err)
@@ -210,7 +250,7 @@ func (m *Manager) endAll(ctx context.Context, records []*Record, spared map[stri
 	}
 	now := m.config.Clock()
 	for _, r := range records {
-		if !spared[r.ID] && r.condition(now) != absent { // what a tombstone whose minute is over names, is on the list itself
+		if r.condition(now) != absent { // what a tombstone whose minute is over names, is on the list itself
 			work <- r
 		}
 	}
@@ -271,7 +311,7 @@ const evictMost = 100
 func (q *request) enforceMaxPerUser(ctx context.Context, latest *Record) {
 	m := q.manager
 	store, ok := m.store.(UserStore)
-	if !ok || m.config.MaxPerUser == 0 {
+	if !ok || m.config.MaxPerUser == 0 || m.config.OverLimit == Refuse {
 		return
 	}
 	records, err := store.UserSessions(ctx, latest.Realm, latest.User)
@@ -284,13 +324,13 @@ func (q *request) enforceMaxPerUser(ctx context.Context, latest *Record) {
 	slices.SortFunc(records, byLogin) // every process takes the same ones for the oldest, so logins at once leave the maximum
 	over := len(records) - m.config.MaxPerUser
 	for _, r := range records[:min(max(over, 0), evictMost)] {
-		result, err := m.endSession(ctx, NewToken(r.ID, "").WithRealm(r.Realm), r, endAs{revoked: true})
+		result, err := m.endSession(ctx, NewToken(r.ID, "").WithRealm(r.Realm), r, endAs{revoked: true, reason: ReasonOverLimit})
 		if err != nil {
 			_ = q.storeError(OpEnd, r, err)
 			return
 		}
 		if result.replaced.condition(now) == live {
-			q.noteEvent(EventEvicted, r, "", nil)
+			q.noteEvent(EventEvicted, &Record{ID: r.ID, User: r.User, Ended: true, Note: string(ReasonOverLimit)}, "", nil)
 		}
 	}
 }

@@ -5,6 +5,7 @@ go 1.26.0
 require (
 	github.com/chromedp/cdproto v0.159.2
 	github.com/chromedp/chromedp v0.23.0
+	github.com/coder/websocket v1.8.15
 	github.com/doorman-go/session v0.0.0
 	github.com/doorman-go/session/sqlstore v0.0.0
 	github.com/go-chi/chi/v5 v5.5.0

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"iter"
 	"slices"
 	"sync"
 	"time"
@@ -53,8 +54,10 @@ type fault struct {
 }
 
 var (
-	_ session.UserStore = (*Store)(nil)
-	_ session.Ender     = (*Store)(nil)
+	_ session.UserStore   = (*Store)(nil)
+	_ session.Ender       = (*Store)(nil)
+	_ session.AllStore    = (*Store)(nil)
+	_ session.EndNotifier = (*Store)(nil)
 )
 
 // NewStore returns an empty store that works.
@@ -276,3 +279,17 @@ func (s *Store) UserSessions(ctx context.Context, realm, user string) ([]*sessio
 	}
 	return records, nil
 }
+
+// All implements session.AllStore. It is one call of List, without a user.
+func (s *Store) All(ctx context.Context, realm string) iter.Seq2[*session.Record, error] {
+	return func(yield func(*session.Record, error) bool) {
+		if err := s.call(ctx, Call{Op: List}, func() error { return nil }); err != nil {
+			yield(nil, err)
+			return
+		}
+		s.memory.All(ctx, realm)(yield)
+	}
+}
+
+// NotifyEnds implements session.EndNotifier. No fault touches it.
+func (s *Store) NotifyEnds(ended func(id string)) (stop func()) { return s.memory.NotifyEnds(ended) }

@@ -71,6 +71,8 @@ func (x *trial) full() *session.Record {
 	r.CreatedAt, r.AuthenticatedAt = x.now.Add(-3*time.Hour), x.now.Add(-2*time.Hour-time.Microsecond)
 	r.IssuedAt, r.RegeneratedAt = x.now.Add(-time.Hour), x.now.Add(-30*time.Minute)
 	r.LastUsedAt, r.Deadline = x.now.Add(-time.Minute-time.Microsecond), x.now.Add(5*time.Hour+time.Microsecond)
+	r.Binding = session.Binding{Secret: []byte("\xff\x00" + text()), Key: []byte(text()), ProvedAt: x.now.Add(-time.Minute - time.Microsecond)}
+	r.Tag = text()
 	r.Flashes = []session.StoredFlash{{ID: "2", Category: "info", Message: "hello"}, {ID: "1", Message: "again"}}
 	r.Latest = session.NewRevisions(session.PastRevision{Revision: text(), At: x.now.Add(-time.Second)},
 		session.PastRevision{Revision: r.Revision, At: x.now})

@@ -107,8 +107,8 @@ const structureScript = `(() => {
 		level = +e.tagName[1];
 	}
 	for (const e of all('button, .button, input:not([type=hidden]):not([aria-hidden]), select'))
-		if (e.getBoundingClientRect().height < 24) faults.push('small target: ' + e.outerHTML);
-	if (document.scripts.length) faults.push('scripts');
+		if (e.checkVisibility() && e.getBoundingClientRect().height < 24) faults.push('small target: ' + e.outerHTML);
+	for (const e of document.scripts) if (!e.src || e.type !== 'module') faults.push('a script in the page: ' + e.outerHTML);
 	return faults;
 })()`
 

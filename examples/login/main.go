@@ -107,7 +107,7 @@ func run(ctx context.Context, args []string, output io.Writer) (err error) {
 			_, _ = fmt.Fprintf(output, "sign in as %s with the password %s\n", seed.username, seed.password)
 		}
 	}
-	return serve(ctx, listener, a.handler)
+	return serve(ctx, listener, a)
 }
 
 // proofLife is how long a browser's proof of its device lasts, with -bind.
@@ -140,14 +140,15 @@ func address(scheme, asked string, listener net.Listener) string {
 // patience is how long a server has to answer at the start, and how long requests under way have to finish at shutdown.
 const patience = 10 * time.Second
 
-func serve(ctx context.Context, listener net.Listener, handler http.Handler) error {
+func serve(ctx context.Context, listener net.Listener, a *app) error {
 	server := &http.Server{
-		Handler:           handler,
+		Handler:           a.handler,
 		ReadHeaderTimeout: 5 * time.Second,
 		ReadTimeout:       15 * time.Second,
 		WriteTimeout:      30 * time.Second,
 		IdleTimeout:       2 * time.Minute,
 	}
+	server.RegisterOnShutdown(a.closeStreams)
 	failed := make(chan error, 1)
 	go func() { failed <- server.Serve(listener) }()
 	select {

@@ -47,7 +47,7 @@ func loadPages() (pages, error) {
 		}
 		p.templates[strings.TrimSuffix(path.Base(file), ".html")] = page
 	}
-	for _, name := range []string{"style.css", "icon.svg"} {
+	for _, name := range []string{"style.css", "icon.svg", "session.js"} {
 		content, err := fs.ReadFile(static, "static/"+name)
 		if err != nil {
 			return p, err

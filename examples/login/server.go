@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
+	"sync/atomic"
 	"time"
 
 	"github.com/doorman-go/session"
@@ -20,6 +21,8 @@ type app struct {
 	log      *slog.Logger
 	binds    bool // sessions to devices, where the browser can
 	handler  http.Handler
+	closing  chan struct{} // closed by closeStreams
+	streams  atomic.Int64  // how many streams of events were opened
 }
 
 // newApp sets the application up. Of the session's configuration the application decides what to do with errors and
@@ -33,7 +36,7 @@ func newApp(store session.Store, config session.Config, u *users, log *slog.Logg
 	if err != nil {
 		return nil, err
 	}
-	a := &app{users: u, locales: locales, pages: pages, clock: config.Clock, log: log}
+	a := &app{users: u, locales: locales, pages: pages, clock: config.Clock, log: log, closing: make(chan struct{})}
 	if a.clock == nil {
 		a.clock = time.Now
 	}
@@ -48,6 +51,9 @@ func newApp(store session.Store, config session.Config, u *users, log *slog.Logg
 	a.handler = a.wrap(a.routes())
 	return a, nil
 }
+
+// closeStreams ends the streams of events, which would keep the server from shutting down. It is called once.
+func (a *app) closeStreams() { close(a.closing) }
 
 func (a *app) routes() http.Handler {
 	mux := http.NewServeMux()
@@ -66,6 +72,10 @@ func (a *app) routes() http.Handler {
 	mux.HandleFunc("POST /account/sessions/revoke", signedIn("/account/sessions", recently(a.revoke)))
 	mux.HandleFunc("POST /account/sessions/revoke-others", signedIn("/account/sessions", recently(a.revokeOthers)))
 
+	mux.Handle("GET /session/events", a.sessions.Passive(http.HandlerFunc(a.events)))
+	mux.Handle("GET /session/time-left", a.sessions.TimeLeft())
+	mux.Handle("POST /session/time-left", a.sessions.TimeLeft())
+
 	mux.HandleFunc("GET /", a.notFound)
 	return mux
 }
@@ -83,7 +93,7 @@ func (a *app) wrap(routes http.Handler) http.Handler {
 func secureHeaders(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h := w.Header()
-		h.Set("Content-Security-Policy", "default-src 'none'; style-src 'self'; img-src 'self'; "+
+		h.Set("Content-Security-Policy", "default-src 'none'; script-src 'self'; connect-src 'self'; style-src 'self'; img-src 'self'; "+
 			"form-action 'self'; frame-ancestors 'none'; base-uri 'none'")
 		h.Set("X-Content-Type-Options", "nosniff")
 		h.Set("Referrer-Policy", "same-origin")

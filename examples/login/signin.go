@@ -3,7 +3,6 @@ package main
 import (
 	"errors"
 	"net/http"
-	"net/url"
 	"strings"
 
 	"github.com/doorman-go/session"
@@ -11,17 +10,6 @@ import (
 
 // afterLogin is where people go who did not ask for a page in particular.
 const afterLogin = "/account"
-
-// localPath returns where to go next: a path of this site, or otherwise. Anything that a browser could take for another
-// site's address is refused.
-func localPath(next, otherwise string) string {
-	u, err := url.Parse(next)
-	if err != nil || u.Scheme != "" || u.Host != "" || u.User != nil || strings.Contains(next, `\`) ||
-		!strings.HasPrefix(next, "/") || strings.HasPrefix(next, "//") || strings.HasPrefix(u.Path, "//") {
-		return otherwise
-	}
-	return u.RequestURI()
-}
 
 // loginPage is the data of the sign-in page.
 type loginPage struct {
@@ -36,12 +24,12 @@ func (a *app) showLogin(w http.ResponseWriter, r *http.Request) {
 	query := r.URL.Query()
 	page := loginPage{
 		form:  newForm(map[string]string{"username": user}),
-		Next:  localPath(query.Get("next"), ""),
+		Next:  session.LocalPath(query.Get("next"), ""),
 		Sent:  user == "" && query.Has("next"),
 		Again: user != "" && query.Has("again"),
 	}
 	if user != "" && !page.Again {
-		http.Redirect(w, r, localPath(page.Next, afterLogin), http.StatusSeeOther)
+		http.Redirect(w, r, session.LocalPath(page.Next, afterLogin), http.StatusSeeOther)
 		return
 	}
 	a.render(w, r, http.StatusOK, "login", r.URL.RequestURI(), page)
@@ -52,7 +40,7 @@ func (a *app) login(w http.ResponseWriter, r *http.Request) {
 	username, password := strings.TrimSpace(r.PostFormValue("username")), r.PostFormValue("password")
 	page := loginPage{
 		form: newForm(map[string]string{"username": username}),
-		Next: localPath(r.PostFormValue("next"), ""),
+		Next: session.LocalPath(r.PostFormValue("next"), ""),
 	}
 	page.require("username", username, l.text("Enter your username."))
 	page.require("password", password, l.text("Enter your password."))
@@ -84,7 +72,7 @@ func (a *app) begin(w http.ResponseWriter, r *http.Request, u user, next string)
 	passwordVersion.Set(s, u.PasswordVersion)
 	s.SetNote(deviceOf(r))
 	s.Flash("success", a.locales.of(r).text("Welcome, %s. You are signed in.", u.Name))
-	http.Redirect(w, r, localPath(next, afterLogin), http.StatusSeeOther)
+	http.Redirect(w, r, session.LocalPath(next, afterLogin), http.StatusSeeOther)
 }
 
 func (a *app) logout(w http.ResponseWriter, r *http.Request) {
@@ -103,5 +91,5 @@ func (a *app) setPreferences(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	localeKey.Set(session.FromContext(r.Context()), chosen.Tag)
-	http.Redirect(w, r, localPath(r.PostFormValue("next"), "/"), http.StatusSeeOther)
+	http.Redirect(w, r, session.LocalPath(r.PostFormValue("next"), "/"), http.StatusSeeOther)
 }

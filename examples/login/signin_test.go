@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/doorman-go/session"
 	"github.com/doorman-go/session/sessiontest"
 )
 
@@ -199,15 +200,15 @@ func TestNext(t *testing.T) {
 
 func TestLocalPath(t *testing.T) {
 	for _, good := range []string{"/", "/account", "/account?a=b", "/a%20b", "/account/sessions?next=//x"} {
-		assert.Equal(t, good, localPath(good, "otherwise"))
+		assert.Equal(t, good, session.LocalPath(good, "otherwise"))
 	}
 	for _, bad := range []string{
 		"", "account", "//evil.example", "///evil.example", `/\evil.example`, `\\evil.example`, "/\t/evil.example", "\t//evil.example",
 		" //evil.example", "https://evil.example/", "https:evil.example", "javascript:alert(1)", "//user@evil.example", "/%zz", "/..//evil.example\n",
 		"?a", "#a", "http:///evil.example", "/%2F/evil.example",
 	} {
-		assert.Equal(t, "otherwise", localPath(bad, "otherwise"), "%q", bad)
+		assert.Equal(t, "otherwise", session.LocalPath(bad, "otherwise"), "%q", bad)
 	}
-	assert.Equal(t, "/a", localPath("/a#fragment", ""))
-	assert.False(t, strings.HasPrefix(localPath("/.//evil.example", ""), "//"))
+	assert.Equal(t, "/a", session.LocalPath("/a#fragment", ""))
+	assert.False(t, strings.HasPrefix(session.LocalPath("/.//evil.example", ""), "//"))
 }

@@ -189,18 +189,25 @@ func milliseconds(life time.Duration) int64 {
 
 func (c *Client) swapOne(s Swap) call {
 	one := newCall(swapScript, []string{s.Key}, s.old(), []byte(s.New), milliseconds(s.Life))
-	if c.replicas > 0 {
-		one.args = append(one.args, "wait")
+	switch {
+	case s.publishes():
+		one.args = append(one.args, c.wait(), s.Channel)
+	case c.replicas > 0:
+		one.args = append(one.args, c.wait())
 	}
 	return one
 }
 
-func (c *Client) swapAll(swaps []Swap) call {
-	wait := ""
+// wait tells a script that replicas are waited for.
+func (c *Client) wait() string {
 	if c.replicas > 0 {
-		wait = "wait"
+		return "wait"
 	}
-	keys, args := make([]string, 0, 2*len(swaps)), append(make([]any, 0, 2+7*len(swaps)), len(swaps), wait)
+	return ""
+}
+
+func (c *Client) swapAll(swaps []Swap) call {
+	keys, args := make([]string, 0, 2*len(swaps)), append(make([]any, 0, 4+7*len(swaps)), len(swaps), c.wait())
 	for _, s := range swaps {
 		keys = append(keys, s.Key)
 		args = append(args, s.old(), []byte(s.New), milliseconds(s.Life))
@@ -211,6 +218,11 @@ func (c *Client) swapAll(swaps []Swap) call {
 		}
 		keys = append(keys, s.List)
 		args = appendMembers(args, swaps[i:], s.List)
+	}
+	for i, s := range swaps {
+		if s.publishes() {
+			args = append(args, s.Channel, i+1)
+		}
 	}
 	return newCall(swapAllScript, keys, args...)
 }
@@ -277,9 +289,9 @@ func enlist(list, member string, life time.Duration, final bool) call {
 // End puts a final value in the place of whatever is stored but another final one, and returns what it found: nil for
 // nothing, or for what is no Value.
 func (c *Client) End(ctx context.Context, s Swap) (Value, error) {
-	ending := newCall(endScript, []string{s.Key}, []byte(s.New), milliseconds(s.Life))
+	ending := newCall(endScript, []string{s.Key}, []byte(s.New), milliseconds(s.Life), "", s.Channel)
 	if s.List != "" && c.isAtomic() {
-		ending = newCall(endScript, []string{s.Key, s.List}, []byte(s.New), milliseconds(s.Life), s.Member)
+		ending = newCall(endScript, []string{s.Key, s.List}, []byte(s.New), milliseconds(s.Life), s.Member, s.Channel)
 	}
 	reply, err := c.run(ctx, ending)
 	if err != nil {

@@ -15,6 +15,9 @@ import (
 // decides over what another one wrote. Of a list they drop members whose time was over a minute ago. A list lives as long
 // as its longest member. The right to give it a time to live is used before the first member is added: where it is
 // missing, no list is left behind that stays for ever.
+//
+// What puts a final value publishes its key, after all else. Nobody may be listening, and the right to publish may be missing:
+// neither is an error.
 
 // openList and closeList stand around what puts members into a list: they need the variables list, life and now. A new list
 // begins with a write that Redis refuses for want of memory, since a script that has written is refused nothing any more. It
@@ -48,11 +51,12 @@ if redis.call('GETRANGE', key, 0, #old - 1) ~= old then
   local stored = redis.call('GET', key)
   local size = string.byte(new) + 1
   if not stored or string.sub(stored, 1, size) ~= string.sub(new, 1, size) then
-    if stored and ARGV[4] then redis.call('SET', key, stored, 'KEEPTTL') end
+    if stored and ARGV[4] == 'wait' then redis.call('SET', key, stored, 'KEEPTTL') end
     return stored
   end
 end
 redis.call('SET', key, new, 'PX', ARGV[3])
+if ARGV[5] then redis.pcall('PUBLISH', ARGV[5], key) end
 return 1`)
 
 	// swapAllScript replaces several values, all or none, and puts members into lists. It returns 1, or the place of the
@@ -70,9 +74,9 @@ for i = 1, count do
     end
   end
 end
+local at = 3 * count + 3
 if KEYS[count + 1] then
 `+readClock+`
-  local at = 3 * count + 3
   for i = count + 1, #KEYS do
     local list, life, size = KEYS[i], tonumber(ARGV[at]), tonumber(ARGV[at + 1])
     local members = {}
@@ -84,6 +88,7 @@ if KEYS[count + 1] then
   end
 end
 for i = 1, count do redis.call('SET', KEYS[i], ARGV[3 * i + 1], 'PX', ARGV[3 * i + 2]) end
+for i = at, #ARGV, 2 do redis.pcall('PUBLISH', ARGV[i], KEYS[tonumber(ARGV[i + 1])]) end
 return 1`)
 
 	// endScript puts a final value in the place of any that is not final, and returns what it found. What is final it
@@ -102,6 +107,7 @@ if KEYS[2] then
   `+readClock+strings.ReplaceAll(addMember, "redis.call", "redis.pcall")+`
 end
 redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+if ARGV[4] ~= '' then redis.pcall('PUBLISH', ARGV[4], KEYS[1]) end
 return stored`)
 
 	// enlistScript puts a member into a list, where scripts may not touch several keys. It never takes a member's time

@@ -65,8 +65,13 @@ type Swap struct {
 	New   Value
 	Life  time.Duration
 
+	Channel string // where the key is published if New is final; or ""
+
 	List, Member string // a list that must have the member for as long as the value lives; or ""
 }
+
+// publishes reports whether the swap tells of itself.
+func (s Swap) publishes() bool { return s.Channel != "" && s.New.Final() }
 
 func (s Swap) old() string {
 	if s.Fresh {

@@ -5,6 +5,7 @@ package integration_test
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -52,7 +53,8 @@ func TestMain(m *testing.M) {
 // socketName is that of FerretDB's socket in its directory.
 const socketName = "socket"
 
-// serve is the server's process. It ends with its input, which ends with the test's process, however that ends.
+// serve is the server's process. It ends with its input, which ends with the test's process, however that ends, and then
+// takes its data with it.
 func serve(directory, address string) error {
 	socket := filepath.Join(directory, socketName)
 	_ = os.Remove(socket) // of a server that was killed
@@ -75,7 +77,7 @@ func serve(directory, address string) error {
 	go (&front{socket: socket, expires: map[string]int32{}}).serve(listener)
 	fmt.Println(listener.Addr())
 	_, err = io.Copy(io.Discard, os.Stdin)
-	return err
+	return errors.Join(err, os.RemoveAll(directory))
 }
 
 // server is a server's process.

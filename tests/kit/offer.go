@@ -2,6 +2,7 @@ package kit
 
 import (
 	"context"
+	"iter"
 
 	"github.com/doorman-go/session"
 )
@@ -12,10 +13,13 @@ type (
 	}
 	lister interface {
 		UserSessions(ctx context.Context, realm, user string) ([]*session.Record, error)
+		All(ctx context.Context, realm string) iter.Seq2[*session.Record, error]
+		NotifyEnds(ended func(id string)) (stop func())
 	}
 	userEnder interface {
 		EndUser(ctx context.Context, realm, user string, except []string) error
 		EndUserSession(ctx context.Context, realm, user, id string) error
+		Revocations() session.Store
 	}
 	wrapper interface {
 		session.Store
@@ -107,4 +111,19 @@ func (o oneByOne) EndUser(ctx context.Context, realm, user string, except []stri
 // EndUserSession implements session.UserEnder.
 func (o oneByOne) EndUserSession(ctx context.Context, realm, user, id string) error {
 	return o.Store.(session.UserEnder).EndUserSession(ctx, realm, user, id)
+}
+
+// Revocations is what a session.CookieStore has.
+func (o oneByOne) Revocations() session.Store {
+	return o.Store.(interface{ Revocations() session.Store }).Revocations()
+}
+
+// All implements session.AllStore.
+func (o oneByOne) All(ctx context.Context, realm string) iter.Seq2[*session.Record, error] {
+	return o.Store.(session.AllStore).All(ctx, realm)
+}
+
+// NotifyEnds implements session.EndNotifier.
+func (o oneByOne) NotifyEnds(ended func(id string)) (stop func()) {
+	return o.Store.(session.EndNotifier).NotifyEnds(ended)
 }

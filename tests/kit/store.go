@@ -3,8 +3,10 @@ package kit
 import (
 	"context"
 	"errors"
+	"iter"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/doorman-go/session"
@@ -20,6 +22,7 @@ type Hook func(ctx context.Context, op sessiontest.Op, call func() error) error
 // Store is any store with a gate in front: flights stop there, calls are counted, and a hook can break them.
 type Store struct {
 	seen *seenTokens
+	deaf atomic.Bool
 
 	mu    sync.RWMutex
 	inner session.Store
@@ -277,3 +280,36 @@ func (s *Store) EndUserSession(ctx context.Context, realm, user, id string) erro
 		return s.Inner().(session.UserEnder).EndUserSession(ctx, realm, user, id)
 	})
 }
+
+// Revocations is what a session.CookieStore has.
+func (s *Store) Revocations() session.Store {
+	return s.Inner().(interface{ Revocations() session.Store }).Revocations()
+}
+
+// All implements session.AllStore. A hook is asked before the first record.
+func (s *Store) All(ctx context.Context, realm string) iter.Seq2[*session.Record, error] {
+	return func(yield func(*session.Record, error) bool) {
+		all, ok := s.Inner().(session.AllStore)
+		err := errors.ErrUnsupported
+		if ok {
+			err = s.run(ctx, sessiontest.List, func() error { return nil })
+		}
+		if err != nil {
+			yield(nil, err)
+			return
+		}
+		all.All(ctx, realm)(yield)
+	}
+}
+
+// NotifyEnds implements session.EndNotifier. Deaf has nobody told.
+func (s *Store) NotifyEnds(ended func(id string)) (stop func()) {
+	notifier, ok := s.Inner().(session.EndNotifier)
+	if !ok || s.deaf.Load() {
+		return func() {}
+	}
+	return notifier.NotifyEnds(ended)
+}
+
+// Deaf has the store tell nobody which sessions end, as if all messages were lost.
+func (s *Store) Deaf() { s.deaf.Store(true) }

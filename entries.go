@@ -1,0 +1,110 @@
+package session
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+)
+
+// Beside the sessions the Manager keeps records of its own in the store: sets of session IDs, changed by compare-and-swap
+// like everything else. Their IDs are hashes, so that none is that of a session, and no cookie opens them. They have no realm
+// and no user, so that no list of sessions holds them.
+
+// entries are the session IDs in such a record.
+type entries map[string]entry
+
+type entry struct {
+	User  string `json:"user,omitempty"`
+	Until micros `json:"until"` // an entry goes when its time is over, and never because its session is missing: it may be about to be stored
+}
+
+// changeEntries replaces a record of entries by what change makes of it, again and again until nobody else was faster.
+// Change reports whether there is something to store.
+func (m *Manager) changeEntries(ctx context.Context, store Store, id string, change func(entries, time.Time) (bool, error)) error {
+	ctx = context.WithValue(ctx, pastCacheKey{}, true)
+	for {
+		old, err := loadEntriesRecord(ctx, store, id)
+		if err != nil {
+			return err
+		}
+		now := m.config.Clock()
+		set, err := readEntries(old, now)
+		if err != nil {
+			return err
+		}
+		if changed, err := change(set, now); err != nil || !changed {
+			return err
+		}
+		next, err := set.record(id, now)
+		if err != nil {
+			return err
+		}
+		_, err = store.Swap(ctx, NewToken(id, ""), Swap{old, next})
+		var conflict *ConflictError
+		if !errors.As(err, &conflict) {
+			return err
+		}
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+	}
+}
+
+// loadEntries returns the entries whose time is not over.
+func (m *Manager) loadEntries(ctx context.Context, store Store, id string) (entries, error) {
+	record, err := loadEntriesRecord(context.WithValue(ctx, pastCacheKey{}, true), store, id)
+	if err != nil {
+		return nil, err
+	}
+	return readEntries(record, m.config.Clock())
+}
+
+// loadEntriesRecord returns nil if there is none. One that can't be read is not as good as none.
+func loadEntriesRecord(ctx context.Context, store Store, id string) (*Record, error) {
+	record, err := store.Load(ctx, NewToken(id, ""))
+	switch {
+	case errors.Is(err, errUnreadable):
+		return nil, fmt.Errorf("session: a record of session IDs: %v", err) //nolint:errorlint // it must not be taken for "not found"
+	case errors.Is(err, ErrNotFound):
+		return nil, nil
+	}
+	return record, err
+}
+
+func readEntries(record *Record, now time.Time) (entries, error) {
+	set := make(entries)
+	if record == nil {
+		return set, nil
+	}
+	for id, raw := range record.Values.All() {
+		var e entry
+		if err := json.Unmarshal(raw, &e); err != nil {
+			return nil, fmt.Errorf("session: a record of session IDs can't be read: %w", err)
+		}
+		if e.Until.time().After(now.Add(-clockSkew)) {
+			set[id] = e
+		}
+	}
+	return set, nil
+}
+
+// record returns what is stored.
+func (e entries) record(id string, now time.Time) (*Record, error) {
+	values := make(map[string]json.RawMessage, len(e))
+	last := now
+	for id, one := range e {
+		raw, err := json.Marshal(one)
+		if err != nil {
+			return nil, err
+		}
+		values[id] = raw
+		if until := one.Until.time(); until.After(last) {
+			last = until
+		}
+	}
+	r := &Record{ID: id, CreatedAt: now, IssuedAt: now, LastUsedAt: now, Deadline: last.Add(clockSkew), Values: NewValues(values)}
+	stamp(r, nil, now)
+	return r, nil
+}

@@ -1,0 +1,93 @@
+package redisclient
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"strings"
+	"sync"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// scanAtOnce is how many keys a server looks at for each call: it keeps all others waiting.
+const scanAtOnce = 500
+
+// Scanned is a key and what its value begins with: nil where there is none any more, or something else.
+type Scanned struct {
+	Key  string
+	Head Value
+}
+
+// Scan returns the keys that begin with prefix, and the first size bytes of their values, of all servers. A key may come
+// twice. One that is there from the beginning to the end comes for certain, as long as no other server takes its place. The
+// cache has no part in it.
+func (c *Client) Scan(ctx context.Context, prefix string, size int) iter.Seq2[Scanned, error] {
+	return func(yield func(Scanned, error) bool) {
+		servers, err := c.servers(ctx)
+		if err != nil {
+			yield(Scanned{}, c.explain(err))
+			return
+		}
+		for _, server := range servers {
+			if !c.scanServer(ctx, server, prefix, size, yield) {
+				return
+			}
+		}
+	}
+}
+
+// scanner is the part of a client that asks one server.
+type scanner interface {
+	Scan(ctx context.Context, cursor uint64, match string, count int64) *redis.ScanCmd
+}
+
+// servers returns the masters.
+func (c *Client) servers(ctx context.Context) ([]scanner, error) {
+	cluster, ok := c.redis.(*redis.ClusterClient)
+	if !ok {
+		return []scanner{c.redis}, nil
+	}
+	var mu sync.Mutex
+	var all []scanner
+	err := cluster.ForEachMaster(ctx, func(_ context.Context, master *redis.Client) error {
+		mu.Lock()
+		defer mu.Unlock()
+		all = append(all, master)
+		return nil
+	})
+	if err == nil && len(all) == 0 {
+		err = errors.New("session: the Redis cluster has no masters")
+	}
+	return all, err
+}
+
+// scanServer yields what one server has, and reports whether to go on.
+func (c *Client) scanServer(ctx context.Context, server scanner, prefix string, size int, yield func(Scanned, error) bool) bool {
+	for cursor := uint64(0); ; {
+		keys, next, err := server.Scan(ctx, cursor, escapePattern(prefix)+"*", scanAtOnce).Result()
+		if err != nil {
+			yield(Scanned{}, fmt.Errorf("going through the keys: %w", c.explain(err)))
+			return false
+		}
+		heads, err := c.read(ctx, keys, size)
+		if err != nil {
+			yield(Scanned{}, err)
+			return false
+		}
+		for i, key := range keys {
+			if !yield(Scanned{key, heads[i]}, nil) {
+				return false
+			}
+		}
+		if cursor = next; cursor == 0 {
+			return true
+		}
+	}
+}
+
+// patternSigns are those that mean something in a pattern of Redis.
+var patternSigns = strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`, `]`, `\]`)
+
+func escapePattern(text string) string { return patternSigns.Replace(text) }

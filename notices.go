@@ -1,0 +1,74 @@
+package session
+
+import (
+	"sync"
+	"sync/atomic"
+)
+
+// listeners are those whom a store tells of ends, as EndNotifier says.
+type listeners struct {
+	count atomic.Int32 // of all, so that telling nobody costs nothing
+	mu    sync.Mutex
+	all   map[int]func(id string)
+	last  int
+
+	open func() (close func()) // what the store needs while somebody listens; nil for nothing
+	shut func()
+}
+
+// add returns what removes the listener.
+func (l *listeners) add(ended func(id string)) (remove func()) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.all == nil {
+		l.all = make(map[int]func(string))
+	}
+	l.last++
+	number := l.last
+	l.all[number] = ended
+	l.count.Store(int32(len(l.all))) //nolint:gosec // as many as there are Managers
+	if len(l.all) == 1 && l.open != nil {
+		l.shut = l.open()
+	}
+	return func() { l.remove(number) }
+}
+
+func (l *listeners) remove(number int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if _, there := l.all[number]; !there {
+		return
+	}
+	delete(l.all, number)
+	l.count.Store(int32(len(l.all))) //nolint:gosec // likewise
+	if len(l.all) == 0 && l.shut != nil {
+		l.shut()
+		l.shut = nil
+	}
+}
+
+// close ends what the store needed. Nobody is told of anything any more.
+func (l *listeners) close() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.shut != nil {
+		l.shut()
+		l.shut = nil
+	}
+}
+
+// tell tells all of them, without the lock.
+func (l *listeners) tell(id string) {
+	if l.count.Load() == 0 {
+		return
+	}
+	l.mu.Lock()
+	told := make([]func(string), 0, len(l.all))
+	for _, ended := range l.all {
+		told = append(told, ended)
+	}
+	l.mu.Unlock()
+	for _, ended := range told {
+		ended(id)
+	}
+}

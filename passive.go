@@ -1,0 +1,82 @@
+package session
+
+import (
+	"encoding/json"
+	"net/http"
+	"time"
+)
+
+// This file has what pages ask by themselves: requests that are no use of the session, and how much time is left.
+
+// Passive has requests to next read the session without counting as use: for what a page asks by itself, a poll or a
+// stream of events. Otherwise a page that was left open would keep its session alive for ever (ASVS 5.0, 7.3.1). What
+// such a request changes is stored, and moves no idle limit either. It goes inside Middleware, and outside of all that uses
+// the session.
+func (m *Manager) Passive(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		m.Session(r.Context()).setPassive()
+		next.ServeHTTP(w, r)
+	})
+}
+
+func (s *Session) setPassive() {
+	if s.request != nil {
+		s.request.passive.Store(true)
+	}
+}
+
+// useTime returns the time at which this request uses the session: zero, which is later than no use, if it is no use.
+func (q *request) useTime() time.Time {
+	if q.passive.Load() {
+		return time.Time{}
+	}
+	return q.manager.config.Clock()
+}
+
+// timeLeft is what TimeLeft answers.
+type timeLeft struct {
+	SignedIn      bool  `json:"signedIn"`
+	SecondsLeft   int64 `json:"secondsLeft"`
+	SecondsAtMost int64 `json:"secondsAtMost"`
+}
+
+// TimeLeft returns a handler for pages that warn before a session ends (WCAG 2.2.1). It goes inside Middleware. It answers
+// with JSON:
+//
+//	{"signedIn":true,"secondsLeft":120,"secondsAtMost":3600}
+//
+// signedIn tells whether somebody is signed in. secondsLeft is after how many seconds the session ends if it is not used
+// again, and secondsAtMost after how many it ends however much it is used: where both are the same, staying is not on
+// offer. Both are rounded down, and zero without a session.
+//
+// GET is no use of the session, as with Passive. POST is: it is the answer to "stay signed in?". What else protects the
+// application's POST requests from other sites should stand in front of it too.
+func (m *Manager) TimeLeft() http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		s := m.Session(r.Context())
+		switch r.Method {
+		case http.MethodGet, http.MethodHead:
+			s.setPassive()
+		case http.MethodPost:
+		default:
+			w.Header().Set("Allow", "GET, HEAD, POST")
+			http.Error(w, http.StatusText(http.StatusMethodNotAllowed), http.StatusMethodNotAllowed)
+			return
+		}
+		body, _ := json.Marshal(s.timeLeft()) // never fails: a bool and two numbers
+		h := w.Header()
+		h.Set("Content-Type", "application/json")
+		h.Set("Cache-Control", "no-store")
+		_, _ = w.Write(append(body, '\n'))
+	})
+}
+
+func (s *Session) timeLeft() timeLeft {
+	r := s.view()
+	if r.ID == "" {
+		return timeLeft{}
+	}
+	now := s.config.Clock()
+	seconds := func(end time.Time) int64 { return int64(max(end.Sub(now), 0) / time.Second) }
+	return timeLeft{SignedIn: r.User != "", SecondsLeft: seconds(r.endsAt(now)), SecondsAtMost: seconds(r.Deadline)}
+}

@@ -1,0 +1,175 @@
+package session
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+)
+
+// This file has the step-up: what needs a recent sign-in, and how a session gets one.
+
+// Reauthenticate notes that the user has just proved again who they are, by a password or a passkey: AuthenticatedAt is
+// now. The session gets a new ID, since what it may do grows. Values, flashes and lifetime stay, where Login drops and
+// renews them. It returns an error if nobody is signed in, and what Regenerate returns.
+func (s *Session) Reauthenticate() error {
+	if s.probe {
+		return errInRevalidate
+	}
+	return s.lifecycle(func(st *state) error {
+		switch {
+		case st.view.late != nil:
+			return ErrSessionEnded
+		case st.view.record.User == "":
+			return errors.New("session: Reauthenticate needs a session that is signed in")
+		case s.cookieSent():
+			return ErrResponseStarted
+		}
+		st.note(reauthenticate{regenerate{s.config.newToken()}, s.config.Clock()})
+		return nil
+	})
+}
+
+// reauthenticate is the change that Reauthenticate makes.
+type reauthenticate struct {
+	regenerate
+	at time.Time
+}
+
+func (c reauthenticate) apply(d *draft) error {
+	if d.exists() {
+		d.record.AuthenticatedAt = c.at
+	}
+	return c.regenerate.apply(d)
+}
+
+// RequireRecent returns a middleware for what needs a sign-in that is no longer ago than d (ASVS 5.0, 7.5.1). It goes inside
+// Middleware. Other requests never reach next:
+//
+//   - A page that a browser navigates to is sent to signIn by 303. There the query's next is the path to come back to: the
+//     one asked for, or for a form that was sent, the page that it stood on. The sign-in page must check it as if anybody
+//     had made it up, which LocalPath does. It calls Login or, for the user who is signed in already, Reauthenticate.
+//   - Any other request gets the answer of RFC 9470: 401, and a WWW-Authenticate header with
+//     error="insufficient_user_authentication" and max_age. Without a sign-in at all the error is left out (RFC 6750,
+//     section 3.1).
+//
+// SignIn is a path of this site, or the URL of another, and may have a query. With "" all requests get the second
+// answer. RequireRecent panics if d is less than a second or signIn is neither of these.
+func (m *Manager) RequireRecent(d time.Duration, signIn string) func(http.Handler) http.Handler {
+	page, err := parseSignIn(signIn)
+	switch {
+	case err != nil:
+		panic(err)
+	case d < time.Second:
+		panic(fmt.Errorf("session: RequireRecent needs a time of a second or more, and got %v", d))
+	}
+	return func(next http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			s := m.Session(r.Context())
+			switch {
+			case s.User() != "" && s.AuthenticatedWithin(d):
+				next.ServeHTTP(w, r)
+			case page != nil && isNavigation(r):
+				w.Header().Set("Cache-Control", "no-store")
+				w.Header().Set("Location", signInAddress(*page, returnPath(r)))
+				w.WriteHeader(http.StatusSeeOther)
+			default:
+				challengeAge(w, d, s.User() != "")
+			}
+		})
+	}
+}
+
+// parseSignIn returns nil for "".
+func parseSignIn(signIn string) (*url.URL, error) {
+	if signIn == "" {
+		return nil, nil
+	}
+	page, err := url.Parse(signIn)
+	if err == nil && (page.Scheme == "https" || page.Scheme == "http") && page.Host != "" {
+		return page, nil
+	}
+	if err != nil || LocalPath(signIn, "") == "" {
+		return nil, fmt.Errorf("session: RequireRecent needs a path or a URL of the sign-in page, and got %q", signIn)
+	}
+	return page, nil
+}
+
+// signInAddress returns the address of the sign-in page, with the path to come back to.
+func signInAddress(page url.URL, next string) string {
+	if next != "" {
+		query := page.Query()
+		query.Set("next", next)
+		page.RawQuery = query.Encode()
+	}
+	return page.String()
+}
+
+// challengeAge answers as RFC 9470, section 3, says.
+func challengeAge(w http.ResponseWriter, d time.Duration, signedIn bool) {
+	challenge := fmt.Sprintf(`Bearer max_age="%d"`, d/time.Second)
+	if signedIn {
+		challenge = fmt.Sprintf(`Bearer error="insufficient_user_authentication", `+
+			`error_description="A more recent authentication is required", max_age="%d"`, d/time.Second)
+	}
+	h := w.Header()
+	h.Set("WWW-Authenticate", challenge)
+	h.Set("Cache-Control", "no-store")
+	http.Error(w, http.StatusText(http.StatusUnauthorized), http.StatusUnauthorized)
+}
+
+// isNavigation reports whether the answer is a page that a person will see. Browsers say so (Fetch Metadata); of others, who
+// asks for HTML by name.
+func isNavigation(r *http.Request) bool {
+	if mode := r.Header.Get("Sec-Fetch-Mode"); mode != "" {
+		return mode == "navigate"
+	}
+	return acceptsHTML(r.Header["Accept"])
+}
+
+func acceptsHTML(lines []string) bool {
+	for _, line := range lines {
+		for element := range strings.SplitSeq(line, ",") {
+			kind, _, _ := strings.Cut(element, ";")
+			if kind = strings.TrimSpace(kind); strings.EqualFold(kind, "text/html") || strings.EqualFold(kind, "application/xhtml+xml") {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// returnPath returns where to go on after the sign-in, "" for nowhere in particular.
+func returnPath(r *http.Request) string {
+	if r.Method == http.MethodGet || r.Method == http.MethodHead {
+		return LocalPath(requestPath(r), "")
+	}
+	from, err := url.Parse(r.Referer())
+	if err != nil || from.Host != r.Host {
+		return ""
+	}
+	return LocalPath(from.RequestURI(), "")
+}
+
+// requestPath returns the path and query that the client asked for: http.StripPrefix, for instance, changes r.URL.
+func requestPath(r *http.Request) string {
+	if asked, err := url.ParseRequestURI(r.RequestURI); err == nil {
+		return asked.RequestURI()
+	}
+	return r.URL.RequestURI()
+}
+
+// LocalPath returns path, with its query, if it is one of this site, and otherwise the other. It refuses whatever a browser
+// could take for the address of another site. Where a sign-in page gets told where to go on, anybody may have written that:
+//
+//	http.Redirect(w, r, session.LocalPath(r.FormValue("next"), "/"), http.StatusSeeOther)
+func LocalPath(path, otherwise string) string {
+	u, err := url.Parse(path)
+	if err != nil || u.Scheme != "" || u.Host != "" || u.User != nil || strings.Contains(path, `\`) ||
+		!strings.HasPrefix(u.Path, "/") || strings.HasPrefix(u.Path, "//") {
+		return otherwise
+	}
+	return u.RequestURI()
+}

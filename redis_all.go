@@ -1,0 +1,70 @@
+package session
+
+import (
+	"context"
+	"iter"
+	"strings"
+)
+
+// All implements AllStore, by SCAN on each master. The near cache has no part in it. Where another server takes a master's
+// place meanwhile, or a cluster moves keys, what was there may be left out: call it again then.
+func (s *RedisStore) All(ctx context.Context, realm string) iter.Seq2[*Record, error] {
+	return func(yield func(*Record, error) bool) {
+		var cut []string // IDs of which more must be read
+		for one, err := range s.client.Scan(ctx, s.prefix, headSize) {
+			if err != nil {
+				yield(nil, redisError(err))
+				return
+			}
+			id := strings.TrimPrefix(one.Key, s.prefix)
+			if one.Head == nil || !isSessionID(id) {
+				continue
+			}
+			r, ok := readRedisHead(one.Head.Data())
+			switch {
+			case !ok:
+				if cut = append(cut, id); len(cut) < cutAtOnce {
+					continue
+				}
+				if !s.yieldWhole(ctx, realm, cut, yield) {
+					return
+				}
+				cut = cut[:0]
+			case r.ID == id && r.Realm == realm && !yield(r, nil):
+				return
+			}
+		}
+		s.yieldWhole(ctx, realm, cut, yield)
+	}
+}
+
+// cutAtOnce is how many records that are longer than their heads are read together.
+const cutAtOnce = 100
+
+// yieldWhole yields the records of the realm, which are read whole, and reports whether to go on.
+func (s *RedisStore) yieldWhole(ctx context.Context, realm string, ids []string, yield func(*Record, error) bool) bool {
+	if len(ids) == 0 {
+		return true
+	}
+	records, err := s.loadAll(ctx, ids)
+	if err != nil {
+		yield(nil, err)
+		return false
+	}
+	for _, r := range records {
+		if r.Realm == realm && !yield(r, nil) {
+			return false
+		}
+	}
+	return true
+}
+
+// channel returns the channel on which the keys of sessions that end are published.
+func (s *RedisStore) channel() string { return s.prefix + "ended" }
+
+// NotifyEnds implements EndNotifier: all who are told in this process share one subscription.
+func (s *RedisStore) NotifyEnds(ended func(id string)) (stop func()) { return s.ends.add(ended) }
+
+func (s *RedisStore) subscribe() (stop func()) {
+	return s.client.Subscribe(s.channel(), func(key string) { s.ends.tell(strings.TrimPrefix(key, s.prefix)) })
+}

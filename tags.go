@@ -1,0 +1,140 @@
+package session
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+)
+
+const (
+	maxTag    = 256  // bytes
+	maxTagged = 1000 // sessions that one tag finds; each costs the login of the next one some 80 bytes
+)
+
+// SetTag gives the session a tag, by which Manager.RevokeTag finds it: the sid of an identity provider, say, for its
+// back-channel logout. A session has one tag; another takes its place, and "" takes it away. Call it after Login, which drops the
+// tag that an earlier request set; Regenerate, Reauthenticate and RenameUser keep it. The commit fails for a tag that is over 256
+// bytes or not valid UTF-8, if nobody is signed in, if the tag has 1,000 sessions already, and with an error that wraps
+// errors.ErrUnsupported for a CookieStore without WithRevocations. It costs such a commit two calls of the store more.
+func (s *Session) SetTag(tag string) {
+	err := checkTexts("tag", tag)
+	if err == nil && len(tag) > maxTag {
+		err = fmt.Errorf("session: SetTag: the tag has %d bytes, and may have %d", len(tag), maxTag)
+	}
+	if err != nil {
+		s.fail("SetTag", err)
+		return
+	}
+	s.change("SetTag", func(st *state) { st.note(setting{settings{tag: &tag}}) })
+}
+
+// Tag returns what SetTag set, or "".
+func (s *Session) Tag() string { return s.view().Tag }
+
+// tagStore returns where tags are indexed: beside the sessions or, where these are in cookies, beside what has ended.
+func (m *Manager) tagStore() (Store, error) {
+	inCookie, ok := m.store.(interface{ Revocations() Store })
+	if !ok {
+		return m.store, nil
+	}
+	if list := inCookie.Revocations(); list != nil {
+		return list, nil
+	}
+	return nil, errNoRevocations
+}
+
+// indexTag has the tag of next find it, before next is stored: so no session with a tag is ever missed. What is found and
+// was never stored does no harm.
+func (q *request) indexTag(call *storeContext, s *step, next *Record) error {
+	old := s.base
+	switch {
+	case next.Tag == "",
+		old != nil && old.ID == next.ID && old.Tag == next.Tag && !next.Deadline.After(old.Deadline),
+		q.tagged == next.ID+next.Tag+next.Deadline.String():
+		return nil
+	case next.User == "":
+		return fmt.Errorf("%w: SetTag needs a session that is signed in", errTag)
+	}
+	store, err := q.manager.tagStore()
+	if err != nil {
+		return err
+	}
+	err = q.manager.changeEntries(call, store, listedID("tag", next.Realm, next.Tag), func(set entries, _ time.Time) (bool, error) {
+		until := micros(next.Deadline.Add(tombstoneLife).UnixMicro())
+		known, found := set[next.ID]
+		if found && known.User == next.User && known.Until >= until {
+			return false, nil
+		}
+		if !found && len(set) >= maxTagged {
+			return false, fmt.Errorf("%w: it has %d sessions already", errTag, maxTagged)
+		}
+		set[next.ID] = entry{User: next.User, Until: max(until, known.Until)}
+		return true, nil
+	})
+	if err == nil {
+		q.tagged = next.ID + next.Tag + next.Deadline.String()
+	}
+	return err
+}
+
+// errTag is wrapped by the error of a tag that the session can't have. It is the application's fault, and no failure of
+// the store.
+var errTag = errors.New("session: the tag can't be set")
+
+// RevokeTag ends the sessions that have this tag, of whatever user, and returns how many live ones it ended; a CookieStore
+// can't count and returns zero. After it returns, no process accepts them, as with RevokeUser. That there is none is no error.
+// It may take ten times Config.StoreTimeout. The error wraps errors.ErrUnsupported for a CookieStore without
+// WithRevocations, and is a *StoreError if the store failed; the number is then what was ended.
+func (m *Manager) RevokeTag(ctx context.Context, tag string) (int, error) {
+	err := checkTexts("tag", tag)
+	if err == nil && tag == "" {
+		err = errors.New("session: RevokeTag needs a tag, and got an empty string")
+	}
+	if err != nil {
+		return 0, err
+	}
+	return m.revokeMany(ctx, ReasonTag, "", func(call context.Context, as endAs) (int, Op, error) { return m.revokeTag(call, tag, as) })
+}
+
+func (m *Manager) revokeTag(ctx context.Context, tag string, as endAs) (ended int, op Op, err error) {
+	ctx = context.WithValue(ctx, pastCacheKey{}, true)
+	store, err := m.tagStore()
+	if err != nil {
+		return 0, OpList, err
+	}
+	set, err := m.loadEntries(ctx, store, listedID("tag", m.config.Realm, tag))
+	if err != nil {
+		return 0, OpList, err
+	}
+	tagged := make([]*Record, 0, len(set))
+	for id, e := range set {
+		tagged = append(tagged, &Record{ID: id, Realm: m.config.Realm, User: e.User})
+	}
+	ended, err = m.endAll(tagged, func(r *Record) (ending, error) { return m.endTagged(ctx, r, tag, as) })
+	return ended, OpEnd, err
+}
+
+// endTagged ends a session that the tag found, unless it has another tag now. One that is not there may be about to be
+// stored.
+func (m *Manager) endTagged(ctx context.Context, r *Record, tag string, as endAs) (ending, error) {
+	if store, ok := m.store.(UserEnder); ok {
+		defer m.watches.userMayHaveEnded(r.User)
+		err := store.EndUserSession(ctx, r.Realm, r.User, r.ID)
+		if errors.Is(err, ErrNotFound) { // it has ended before, and may have had another user
+			err = nil
+		}
+		return ending{}, err
+	}
+	token := NewToken(r.ID, "").WithRealm(r.Realm)
+	stored, err := m.store.Load(ctx, token)
+	switch {
+	case errors.Is(err, ErrNotFound):
+		return m.endSession(ctx, token, r, as)
+	case err != nil:
+		return ending{}, err
+	case !stored.Ended && stored.Tag != tag:
+		return ending{}, nil
+	}
+	return m.endLoaded(ctx, token, stored, as)
+}
