@@ -27,6 +27,7 @@ type claimContent struct {
 	User   string `json:"user,omitempty"`   // of the adopted session; the claim itself is on no list of a user's
 	Token  []byte `json:"token,omitempty"`  // of the adopted session, encrypted; none in a claim that is closed
 	Closed micros `json:"closed,omitempty"` // when it was closed; zero while it is open
+	First  string `json:"first,omitempty"`  // its first revision, by which the request that put it knows it
 }
 
 const (
@@ -75,7 +76,7 @@ func (c *claim) tombstone(now time.Time) *Record {
 func (c *claim) closed(now time.Time) *Record {
 	next := *c.record
 	next.Revision, next.Version = "", nil
-	next.Values = claimContent{User: c.User, Closed: micros(now.UnixMicro())}.values()
+	next.Values = claimContent{User: c.User, Closed: micros(now.UnixMicro()), First: c.First}.values()
 	stamp(&next, c.record, now)
 	return &next
 }
@@ -94,7 +95,8 @@ func (a *adoption) newClaim(c *Config, token Token) (*Record, error) {
 	if !a.Deadline.IsZero() {
 		r.Deadline = earlier(a.Deadline, time.UnixMicro(maxMicro))
 	}
-	content := claimContent{User: a.User, Closed: micros(now.UnixMicro())}
+	stamp(r, nil, now)
+	content := claimContent{User: a.User, Closed: micros(now.UnixMicro()), First: r.Revision}
 	if token.ID() != "" {
 		sealed, err := sealToken(a.Token, token)
 		if err != nil {
@@ -103,7 +105,6 @@ func (a *adoption) newClaim(c *Config, token Token) (*Record, error) {
 		content.Token, content.Closed = sealed, 0
 	}
 	r.Values = content.values()
-	stamp(r, nil, now)
 	return r, nil
 }
 

@@ -139,8 +139,8 @@ func (q *request) joinAdoption(call *storeContext, s *step, sent *attempt) error
 	if err != nil {
 		return q.swapError(s, err)
 	}
-	own := claim.record.knows(sent.swaps[0].New.Revision)
-	record, token, err := q.loadStanding(call, a, claim)
+	own := claim.First == sent.swaps[0].New.Revision
+	record, token, err := q.loadJoined(call, claim, sent, own)
 	switch {
 	case err != nil:
 		return q.swapError(s, err)
@@ -161,13 +161,19 @@ func (q *request) joinAdoption(call *storeContext, s *step, sent *attempt) error
 	return q.rebase(record, token, 1)
 }
 
+// loadJoined returns the session to go on from. That of an own claim it is also where others have closed the claim since.
+func (q *request) loadJoined(call *storeContext, claim *claim, sent *attempt, own bool) (*Record, Token, error) {
+	if !own {
+		return q.loadStanding(call, q.old, claim)
+	}
+	record, err := q.loadByToken(call, sent.token)
+	return record, sent.token, err
+}
+
 // joinEnded goes on where the old session was adopted and has ended since. A Login begins a session all the same.
 func (q *request) joinEnded(s *step, met *Record) error {
 	if !s.logsIn() {
 		return q.lose(s, met)
-	}
-	if met != nil && !met.Ended {
-		met = nil
 	}
 	return q.rebase(met, Token{}, 1)
 }

@@ -39,6 +39,13 @@ func tombstone() *Record {
 		Ended: true, Revoked: true, Successor: "next-id", Latest: NewRevisions(PastRevision{"rev-4", at})}
 }
 
+// boundRecord is of a session that is bound to a device.
+func boundRecord() *Record {
+	r := fullRecord()
+	r.Binding = Binding{Secret: []byte("\xff\x00 secret"), Key: []byte("0 key"), ProvedAt: r.CreatedAt.Add(3 * time.Second)}
+	return r
+}
+
 func marshalled(t testing.TB, r *Record) []byte {
 	t.Helper()
 	b, err := r.MarshalBinary()
@@ -76,7 +83,7 @@ func TestRecordFormat_AClaimIsTheHeadsLastText(t *testing.T) {
 // The bytes of version 1 never change: they are in somebody's store.
 func TestRecordFormat_GoldenBytes(t *testing.T) {
 	for name, r := range map[string]*Record{
-		"live": fullRecord(), "tombstone": tombstone(), "empty": {ID: "x"}, "tagged": {ID: "x", Tag: "sid"},
+		"live": fullRecord(), "tombstone": tombstone(), "empty": {ID: "x"}, "tagged": {ID: "x", Tag: "sid"}, "bound": boundRecord(),
 	} {
 		text, err := os.ReadFile(filepath.Join("testdata", "record", name+".hex"))
 		require.NoError(t, err)
@@ -94,6 +101,10 @@ func TestRecordFormat_ComesBackWhole(t *testing.T) {
 		"a tombstone":           tombstone(),
 		"an ID only":            {ID: "x"},
 		"a tag":                 {ID: "x", Tag: "sid"},
+		"bound to a device":     boundRecord(),
+		"offered to bind":       change(func(r *Record) { r.Binding.Secret = []byte{0} }),
+		"a key without secret":  change(func(r *Record) { r.Binding.Key = bytes.Repeat([]byte{0xff}, maxHeadText) }),
+		"a proof without key":   change(func(r *Record) { r.Binding.ProvedAt = r.Deadline }),
 		"no login":              change(func(r *Record) { r.AuthenticatedAt = time.Time{} }),
 		"not persistent":        change(func(r *Record) { r.Persistent = false }),
 		"no idle limit":         change(func(r *Record) { r.IdleTimeout = 0 }),
@@ -182,7 +193,7 @@ func TestRecordFormat_TheRevisionStandsSecond(t *testing.T) {
 }
 
 func TestRecordFormat_EveryCutIsRefused(t *testing.T) {
-	for _, r := range []*Record{fullRecord(), tombstone(), {ID: "x"}} {
+	for _, r := range []*Record{fullRecord(), tombstone(), boundRecord(), {ID: "x"}} {
 		whole := marshalled(t, r)
 		for n := range whole {
 			require.ErrorIs(t, new(Record).UnmarshalBinary(whole[:n]), errUnreadable, "%d bytes of %d", n, len(whole))
@@ -195,7 +206,7 @@ func TestRecordFormat_EveryCutIsRefused(t *testing.T) {
 
 // A list reads the first bytes only: as soon as they hold the head, it is read as it is, and until then the error says so.
 func TestRecordFormat_HeadOfAPrefix(t *testing.T) {
-	for _, r := range []*Record{fullRecord(), tombstone(), {ID: "x"}} {
+	for _, r := range []*Record{fullRecord(), tombstone(), boundRecord(), {ID: "x"}} {
 		head := *r
 		head.Values, head.Flashes, head.Latest = Values{}, nil, Revisions{}
 		whole := marshalled(t, r)
@@ -268,6 +279,7 @@ func TestRecordFormat_WhatMakesNoSenseIsRefused(t *testing.T) {
 	withValues := func(size int) parts {
 		return parts{}.byte(1).text("r").byte(created, 0).count(0, uint64(size)).text("id", "", "", "", "").offsets(0).count(0, 0)
 	}
+	bound := parts{}.byte(1).text("r").byte(byte(flagFirstTime), byte(flagBinding>>8)).count(0, 0).text("id", "", "", "", "").offsets(0).count(0)
 	const far = int64(1) << 62
 	for what, c := range map[string]struct {
 		p  parts
@@ -308,6 +320,12 @@ func TestRecordFormat_WhatMakesNoSenseIsRefused(t *testing.T) {
 		"a revision of no UTF-8 too": {withRevisions(10).text("\xff").time(0), false},
 		"a revision too late":        {withRevisions(10).text("q").time(maxMicro + 1), false},
 		"a revision too early":       {withRevisions(10).text("q").time(minMicro - 1), false},
+		"a binding":                  {bound.text("\xff", "key").count(0), true},
+		"a secret only":              {bound.text("s", "").count(0), true},
+		"a binding of nothing":       {bound.text("", "").count(0), false},
+		"half a binding":             {bound.text("s"), false},
+		"a key longer than all":      {bound.text("s").count(1 << 40), false},
+		"a secret too long":          {bound.text(strings.Repeat("s", maxHeadText+1), "").count(0), false},
 		"a flash":                    {timed.count(1).text("f", "", ""), true},
 		"a flash without ID":         {timed.count(1).text("", "c", "m"), false},
 		"a flash of no UTF-8":        {timed.count(1).text("f", "", "\xff"), false},
@@ -357,6 +375,8 @@ func TestRecordFormat_WhatCouldNotBeReadIsNotWritten(t *testing.T) {
 		"its Deadline is not within":                func(r *Record) { r.Deadline = time.Unix(1<<55, 0) },
 		"its AuthenticatedAt is not within":         func(r *Record) { r.AuthenticatedAt = late },
 		"its RegeneratedAt is not within":           func(r *Record) { r.RegeneratedAt = late },
+		"its ProvedAt is not within":                func(r *Record) { r.Binding.ProvedAt = late },
+		"the Secret or the Key of its Binding":      func(r *Record) { r.Binding.Key = []byte(long) },
 		"its IdleTimeout is negative":               func(r *Record) { r.IdleTimeout = -1 },
 		"or over 400 days":                          func(r *Record) { r.IdleTimeout = maxLifetime + 1 },
 		"one of its Latest revisions is too long":   func(r *Record) { r.Latest = NewRevisions(PastRevision{long, r.IssuedAt}) },
@@ -404,6 +424,12 @@ func randomRecord(rnd *rand.Rand) *Record {
 		IssuedAt: randomTime(rnd), RegeneratedAt: randomTime(rnd), LastUsedAt: randomTime(rnd), Deadline: randomTime(rnd),
 		IdleTimeout: time.Duration(rnd.Int64N(maxLifetime.Microseconds())) * time.Microsecond, Persistent: flip(), Ended: flip(), Revoked: flip(),
 		Values: NewValues(randomValues(rnd)),
+	}
+	if flip() {
+		r.Binding = Binding{Secret: []byte("\xff" + anyText(rnd, 40)), ProvedAt: randomTime(rnd)}
+	}
+	if flip() {
+		r.Binding.Key = []byte("\xff" + anyText(rnd, 100))
 	}
 	for range rnd.IntN(4) {
 		r.Flashes = append(r.Flashes, StoredFlash{"f" + anyText(rnd, 5), anyText(rnd, 9), anyText(rnd, 300)})
@@ -596,7 +622,7 @@ func TestValues_JSON(t *testing.T) {
 
 // FuzzRecord: what is read is written as the same bytes; what makes no sense is refused, and nothing panics.
 func FuzzRecord(f *testing.F) {
-	for _, r := range []*Record{fullRecord(), tombstone(), {ID: "x"}} {
+	for _, r := range []*Record{fullRecord(), tombstone(), boundRecord(), {ID: "x"}} {
 		f.Add(marshalled(f, r))
 	}
 	f.Add([]byte{formatVersion, 0})

@@ -9,6 +9,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"iter"
 	"strconv"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
@@ -49,6 +50,7 @@ type Options struct {
 
 var (
 	_ session.UserStore = (*Store)(nil)
+	_ session.AllStore  = (*Store)(nil)
 	_ session.Ender     = (*Store)(nil)
 )
 
@@ -212,6 +214,33 @@ func (s *Store) UserSessions(ctx context.Context, realm, user string) ([]*sessio
 		return nil, fmt.Errorf("mongostore: %w", err)
 	}
 	return records, nil
+}
+
+// All implements session.AllStore. Documents of other realms are read too. The cursor stays open meanwhile: the server forgets
+// one that is not asked for ten minutes.
+func (s *Store) All(ctx context.Context, realm string) iter.Seq2[*session.Record, error] {
+	return func(yield func(*session.Record, error) bool) {
+		ctx := alone(ctx)
+		cursor, err := s.collection.Find(ctx, bson.D{}, options.Find().SetProjection(onlyRecord).SetBatchSize(listBatch))
+		if err != nil {
+			yield(nil, fmt.Errorf("mongostore: %w", err))
+			return
+		}
+		defer func() { _ = cursor.Close(ctx) }() // what was read is whole, whatever becomes of the cursor
+		for cursor.Next(ctx) {
+			r, err := readRecord(cursor.Current)
+			if err != nil {
+				yield(nil, err)
+				return
+			}
+			if r.Realm == realm && !yield(r, nil) {
+				return
+			}
+		}
+		if err := cursor.Err(); err != nil {
+			yield(nil, fmt.Errorf("mongostore: %w", err))
+		}
+	}
 }
 
 // alone returns ctx without the MongoDB session that it may carry.

@@ -120,7 +120,7 @@ func (t tableName) index(suffix string) string {
 
 // statements are all that a store sends, except the schema.
 type statements struct {
-	load, list             string
+	load, list, page       string
 	lock                   string // load, within a transaction: what it returned stays so
 	insert, update         string // change one row, or none if another record is there
 	login                  string // Postgres only: an update and an insert, or neither
@@ -136,6 +136,7 @@ func newStatements(d Dialect, t tableName) statements {
 	s := statements{
 		load:        "SELECT record FROM " + name + " WHERE id = ?",
 		list:        "SELECT id, record FROM " + name + " WHERE user_hash = ?",
+		page:        "SELECT id, record FROM " + name + " WHERE id > ? ORDER BY id LIMIT ?",
 		lockForEnd:  "SELECT record, ended FROM " + name + " WHERE id = ?",
 		insert:      "INSERT INTO " + name + " (" + columns + ") VALUES (?, ?, ?, ?, ?, ?)",
 		replace:     "UPDATE " + name + " SET revision = ?, user_hash = ?, sweep_hour = ?, ended = ?, record = ? WHERE id = ?",
@@ -184,7 +185,7 @@ SELECT (SELECT record FROM was), EXISTS (SELECT 1 FROM replaced) OR EXISTS (SELE
 
 // number gives parameters their numbers, as PostgreSQL has it.
 func (s *statements) number() {
-	for _, text := range []*string{&s.load, &s.list, &s.lock, &s.insert, &s.update, &s.login, &s.replace, &s.sweepDelete} {
+	for _, text := range []*string{&s.load, &s.list, &s.page, &s.lock, &s.insert, &s.update, &s.login, &s.replace, &s.sweepDelete} {
 		parts := strings.Split(*text, "?")
 		for i := range parts[1:] {
 			parts[i] += "$" + strconv.Itoa(i+1)

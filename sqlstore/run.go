@@ -57,6 +57,21 @@ func (s *Store) inTransaction(ctx context.Context, do func(querier) error) error
 	return tx.Commit()
 }
 
+// untilDeadline returns ctx without its cancellation, or its error if it has ended. A statement that is cut may be made all
+// the same, a moment later: only time may leave that in doubt, and not somebody who hangs up. A context without a deadline
+// stays as it is.
+func untilDeadline(ctx context.Context) (context.Context, context.CancelFunc, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, nil, err
+	}
+	deadline, ok := ctx.Deadline()
+	if !ok {
+		return ctx, func() {}, nil
+	}
+	uncut, cancel := context.WithDeadline(context.WithoutCancel(ctx), deadline)
+	return uncut, cancel, nil
+}
+
 const (
 	maxTries   = 100 // where the context has no deadline
 	freeTries  = 3   // without a pause: mostly the second succeeds

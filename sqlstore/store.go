@@ -60,6 +60,7 @@ type Store struct {
 var (
 	_ session.Ender     = (*Store)(nil)
 	_ session.UserStore = (*Store)(nil)
+	_ session.AllStore  = (*Store)(nil)
 )
 
 // New returns a store in db, which stays the caller's to close. It does not ask the database anything: an application may

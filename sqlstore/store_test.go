@@ -170,6 +170,23 @@ func TestLoad_OfARowThatIsAnothers(t *testing.T) {
 	})
 }
 
+// Two users may have one hash: those of the other one are not listed.
+func TestUsers_OfOneHashAreKeptApart(t *testing.T) {
+	each(t, databases, func(t *testing.T, d database) {
+		s, db := d.store(t)
+		swap(t, s, session.Swap{New: newRecord("a", "ada")})
+		swap(t, s, session.Swap{New: newRecord("g", "grace")})
+		table := tableOf(s)
+		_, err := db.Exec("UPDATE " + table + " SET user_hash = (SELECT h FROM (SELECT user_hash AS h FROM " + table + " WHERE id = " +
+			literal(d, "a") + ") AS x) WHERE id = " + literal(d, "g"))
+		require.NoError(t, err)
+		listed, err := s.UserSessions(t.Context(), "shop", "ada")
+		require.NoError(t, err)
+		require.Len(t, listed, 1)
+		require.Equal(t, "a", listed[0].ID)
+	})
+}
+
 // literal writes bytes as the database has them.
 func literal(d database, text string) string {
 	if d.dialect == sqlstore.Postgres {

@@ -8,7 +8,8 @@ import (
 	"github.com/doorman-go/session"
 )
 
-// Swap implements [session.Store]. Several swaps are made all or none.
+// Swap implements [session.Store]. Several swaps are made all or none. Once it has begun it ends by the context's deadline
+// only, not by its cancellation.
 func (s *Store) Swap(ctx context.Context, token session.Token, swaps ...session.Swap) (session.Token, error) {
 	writes := make([]write, len(swaps))
 	for i, swap := range swaps {
@@ -18,6 +19,11 @@ func (s *Store) Swap(ctx context.Context, token session.Token, swaps ...session.
 		}
 		writes[i] = w
 	}
+	ctx, cancel, err := untilDeadline(ctx)
+	if err != nil {
+		return session.Token{}, err
+	}
+	defer cancel()
 	if err := s.swap(ctx, writes); err != nil {
 		return session.Token{}, err
 	}
@@ -115,6 +121,11 @@ func (s *Store) End(ctx context.Context, tombstone *session.Record) (*session.Re
 	if err != nil {
 		return nil, err
 	}
+	ctx, cancel, err := untilDeadline(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer cancel()
 	var replaced *session.Record
 	if s.dialect == Postgres {
 		err = s.change(ctx, func(q querier) (err error) {

@@ -17,7 +17,7 @@ const maxDelete = 1000
 // were. Fewer than limit means that nothing is left, or that others are changing or deleting the rest at this moment.
 //
 // Readers do not wait for it. A writer waits for it if it wants a row of this batch; on SQLite, which has one writer at a
-// time, every writer waits for the batch. A limit of 1000 is good for most; one under 1 is an error.
+// time, every writer waits for the batch. A limit of 1000 is good for most, 100 for SQLite; one under 1 is an error.
 //
 // A session that nobody uses is deleted at most a day after its end, and a tombstone within an hour of its own.
 func (s *Store) Sweep(ctx context.Context, limit int) (int, error) {

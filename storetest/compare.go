@@ -56,6 +56,9 @@ func equalFields(got, want any) bool {
 		return got.Equal(want.(time.Time))
 	case []session.StoredFlash:
 		return slices.Equal(got, want.([]session.StoredFlash))
+	case session.Binding:
+		want := want.(session.Binding)
+		return bytes.Equal(got.Secret, want.Secret) && bytes.Equal(got.Key, want.Key) && got.ProvedAt.Equal(want.ProvedAt)
 	case session.Revisions:
 		return slices.Equal(slices.Collect(got.All()), slices.Collect(want.(session.Revisions).All()))
 	}

@@ -266,6 +266,7 @@ func copyOf(r *session.Record) *session.Record {
 		values[key] = bytes.Clone(raw)
 	}
 	next.Values = session.NewValues(values)
+	next.Binding.Secret, next.Binding.Key = bytes.Clone(r.Binding.Secret), bytes.Clone(r.Binding.Key)
 	next.Flashes, next.Latest = slices.Clone(r.Flashes), session.NewRevisions(slices.Collect(r.Latest.All())...)
 	return &next
 }

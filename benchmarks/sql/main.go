@@ -25,7 +25,7 @@ type plan struct {
 }
 
 var (
-	full  = plan{passes: 9, turn: 700 * time.Millisecond, rows: 1_000_000, sessions: 64, days: 7}
+	full  = plan{passes: 7, turn: 500 * time.Millisecond, rows: 1_000_000, sessions: 32, days: 7}
 	quick = plan{passes: 3, turn: 200 * time.Millisecond, rows: 30_000, sessions: 16, days: 1}
 )
 

@@ -25,7 +25,13 @@ type sweeping struct {
 	writes, blocked []float64 // and writes
 }
 
-const sweepBatch = 1000
+// batch is how many rows a sweep deletes at a time. SQLite's writers wait for all of it.
+func (d *database) batch() int {
+	if d.driver == "sqlite" {
+		return 100
+	}
+	return 1000
+}
 
 // sweepOwn fills the table up to so many rows, of which a third has expired, and sweeps it beside readers and writers.
 func (d *database) sweepOwn(rows int) (sweeping, sized, error) {
@@ -33,7 +39,7 @@ func (d *database) sweepOwn(rows int) (sweeping, sized, error) {
 	if err != nil {
 		return sweeping{}, sized{}, err
 	}
-	handler, err := d.managed(store, session.Config{})
+	handler, err := d.managed(store, session.Config{StoreTimeout: 30 * time.Second}) // how long a write waits is to be seen
 	if err != nil {
 		return sweeping{}, sized{}, err
 	}
@@ -48,15 +54,15 @@ func (d *database) sweepOwn(rows int) (sweeping, sized, error) {
 	if err != nil {
 		return sweeping{}, sized{}, err
 	}
-	s, err := d.besideSweep("session, sqlstore", handler, func() (int, error) { return sweepAll(store) })
+	s, err := d.besideSweep("session, sqlstore", handler, func() (int, error) { return sweepAll(store, d.batch()) })
 	return s, size, err
 }
 
-func sweepAll(store *sqlstore.Store) (total int, err error) {
+func sweepAll(store *sqlstore.Store, batch int) (total int, err error) {
 	for {
-		n, err := store.Sweep(context.Background(), sweepBatch)
+		n, err := store.Sweep(context.Background(), batch)
 		total += n
-		if err != nil || n < sweepBatch {
+		if err != nil || n < batch {
 			return total, err
 		}
 	}
@@ -163,7 +169,7 @@ func sampleRecord() []byte {
 		Values: session.NewValues(map[string]json.RawMessage{
 			"uid": []byte("9007199254740993"), "nonce": []byte(`"` + nonce + `"`), "locale": []byte(`"` + locale + `"`),
 		}),
-		Latest: []session.PastRevision{{Revision: "123456789012", At: now}},
+		Latest: session.NewRevisions(session.PastRevision{Revision: "123456789012", At: now}),
 	}
 	data, _ := r.MarshalBinary() // it is valid
 	return data

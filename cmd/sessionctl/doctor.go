@@ -28,8 +28,11 @@ func (c *command) doctor(ctx context.Context, _ []string) error {
 	}
 	defer done()
 	findings := []finding{{good, "reach", "the store answers, and all that sessions need can be done there", ""}}
-	if store, ok := store.(*session.RedisStore); ok {
+	switch store := store.(type) {
+	case *session.RedisStore:
 		findings = append(findings, c.examineRedis(call, store.Client())...)
+	case sqlStore:
+		findings = append(findings, c.examineSQL(call, store)...)
 	}
 	return c.report(findings)
 }
@@ -42,6 +45,12 @@ func reachFinding(err error) finding {
 		f.Topic, f.Action = "password", "set the user and the password in the URL"
 	case strings.Contains(text, "lacks rights"), strings.Contains(text, "NOPERM"), strings.Contains(text, "permission"):
 		f.Topic, f.Action = "rights", "give the Redis user the rights that are missing; docs/security.md has the whole ACL line"
+	case strings.Contains(text, "does not exist"), strings.Contains(text, "doesn't exist"), strings.Contains(text, "no such table"):
+		f.Topic, f.Action = "table", "make the table with Store.CreateTable, or by a migration with Store.Schema"
+	case strings.Contains(text, "unable to open database file"):
+		f.Action = "look whether the file is there, and may be read and written"
+	case strings.Contains(text, "authentication failed"), strings.Contains(text, "Access denied"):
+		f.Topic, f.Action = "password", "set the user and the password in the URL"
 	case strings.Contains(text, "OOM command not allowed"):
 		f.Topic, f.Action = "memory", "raise maxmemory, or shorten Config.Lifetime and IdleTimeout: nobody can sign in or out"
 	case strings.Contains(text, "node of a cluster"):
@@ -132,7 +141,10 @@ func (c *command) examineClock(ctx context.Context, server *redis.Client) findin
 	if err != nil {
 		return finding{warning, "clock", "its clock can't be read: " + err.Error(), "allow +time"}
 	}
-	skew := at.Sub(c.now()).Abs()
+	return clockFinding(at.Sub(c.now()).Abs())
+}
+
+func clockFinding(skew time.Duration) finding {
 	text := fmt.Sprintf("its clock and this machine's differ by %v", skew.Round(10*time.Millisecond))
 	switch {
 	case skew > clockSkew:

@@ -49,6 +49,8 @@ func (c *command) openStore(ctx context.Context) (store session.Store, done func
 			return nil, nil, err
 		}
 		return redis, func() { _ = redis.Close() }, nil
+	case "postgres", "postgresql", "mysql", "sqlite":
+		return c.openSQL(ctx)
 	}
 	return nil, nil, c.wrongURL()
 }

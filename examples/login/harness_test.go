@@ -113,10 +113,6 @@ func (s *site) with(pattern string, handler http.HandlerFunc) http.Handler {
 	return routes
 }
 
-func newTestApp(t *testing.T, store session.Store, config session.Config) *app {
-	return newAppOf(t, store, config, newTestUsers(t, ""))
-}
-
 func newTestUsers(t *testing.T, path string) *users {
 	users, err := openUsers(t.Context(), path)
 	require.NoError(t, err)

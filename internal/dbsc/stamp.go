@@ -1,6 +1,7 @@
 package dbsc
 
 import (
+	"bytes"
 	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
@@ -60,7 +61,11 @@ func ReadStamp(secret []byte, purpose Purpose, text string) (at time.Time, carri
 	if !hmac.Equal(raw[timeSize:frontSize], mac(secret, purpose, raw[:timeSize], raw[frontSize:])) {
 		return time.Time{}, nil, false
 	}
-	return time.UnixMicro(int64(binary.BigEndian.Uint64(raw))).UTC(), raw[frontSize:], true
+	at = time.UnixMicro(int64(binary.BigEndian.Uint64(raw))).UTC()
+	if len(raw) > frontSize {
+		carried = bytes.Clone(raw[frontSize:]) // so that buf is on the heap only here
+	}
+	return at, carried, true
 }
 
 func mac(secret []byte, purpose Purpose, at, carried []byte) []byte {

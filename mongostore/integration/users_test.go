@@ -83,3 +83,36 @@ func TestUsers_ManySessions(t *testing.T) {
 	})
 	require.Equal(t, []string{"find"}, namesOf(commands))
 }
+
+// A Manager goes through all its sessions, those of visitors included, and ends them; those of other realms stay.
+func TestUsers_EachAndRevokeAll(t *testing.T) {
+	p := newProcesses(t)
+	app, collection := p.newApp(t, session.Config{})
+	elsewhere := kit.New(t, session.Config{Realm: "elsewhere"}, newStore(t, on(p.second, collection)))
+	other := elsewhere.Login("ada")
+	const users = 5
+	for i := range users {
+		app.Login(fmt.Sprint("user ", i))
+	}
+	app.Start()
+	seen := 0
+	for info, err := range app.Manager().Each(t.Context()) {
+		require.NoError(t, err)
+		require.NotEmpty(t, info.ID)
+		seen++
+	}
+	require.Equal(t, users+1, seen)
+	ended, err := app.Manager().RevokeAll(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, users+1, ended)
+	for range app.Manager().Each(t.Context()) {
+		t.Fatal("all have ended")
+	}
+	require.Equal(t, "ada", elsewhere.User(other))
+
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	for _, err := range app.Manager().Each(ctx) {
+		require.Error(t, err)
+	}
+}

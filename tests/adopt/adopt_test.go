@@ -22,6 +22,9 @@ func TestAdopt_TakesASessionOver(t *testing.T) {
 		w.old.put(old)
 		b := w.browser("t1")
 
+		var isNew bool
+		b.copy().lost(func(s *session.Session) { isNew = s.IsNew() })
+		require.False(t, isNew)
 		l := b.look()
 		require.Equal(t, look{l.ID, "ada", "tea", old.AuthenticatedAt.UTC(), old.Deadline.UTC(), false, false}, utc(l))
 		require.NotEmpty(t, l.ID)
@@ -241,6 +244,51 @@ func TestAdopt_TheAnswerIsLostAndTheRequestTriesAgain(t *testing.T) {
 	})
 }
 
+// Others may have had the session's cookie from the claim, and have closed that, before the one that adopted knows that it
+// did.
+func TestAdopt_TheAnswerIsLostAndOthersGoOn(t *testing.T) {
+	each(t, session.Config{}, func(t *testing.T, w *world) {
+		w.loseClaim()
+		b := w.browser("t1")
+		other := b.copy()
+		resp := b.do(func(s *session.Session) {
+			kit.CountUp(s)
+			require.Error(t, s.Save(w.Context()))
+			require.Equal(t, "ada", other.look().User)
+			other.must(kit.CountUp)
+			require.Empty(t, other.cookie(oldCookie))
+		})
+		require.Equal(t, http.StatusOK, resp.StatusCode, "its change was made")
+		if !w.sealed() { // where the last answer wins
+			b.must(func(s *session.Session) {
+				n, _ := kit.Counter.Get(s)
+				require.Equal(t, 2, n)
+			})
+		}
+		require.Equal(t, "ada", b.user())
+		require.Equal(t, 1, w.Count(session.EventAdopted))
+	})
+}
+
+// Where so many changes came after it that nobody knows whether it was made, it fails rather than be made twice.
+func TestAdopt_TheAnswerIsLostAndItsRevisionIsPushedOut(t *testing.T) {
+	w := onMemory(t, session.Config{})
+	w.loseClaim()
+	b := w.browser("t1")
+	resp := b.lost(func(s *session.Session) {
+		kit.CountUp(s)
+		require.Error(t, s.Save(w.Context()))
+		for range 40 {
+			require.Equal(t, http.StatusOK, b.lost(kit.CountUp).StatusCode)
+		}
+	})
+	require.Equal(t, http.StatusServiceUnavailable, resp.StatusCode)
+	b.must(func(s *session.Session) {
+		n, _ := kit.Counter.Get(s)
+		require.Equal(t, 41, n)
+	})
+}
+
 // Where swaps are made one by one, a claim may stand there without its session.
 func TestAdopt_ItStopsBetweenTheClaimAndTheSession(t *testing.T) {
 	w := &world{old: &library{}}
@@ -263,6 +311,24 @@ func TestAdopt_ItStopsBetweenTheClaimAndTheSession(t *testing.T) {
 		require.Equal(t, l.ID, s.ID())
 	})
 	require.Equal(t, 1, w.Count(session.EventAdopted))
+	require.Len(t, w.live("ada"), 1)
+}
+
+// Of several that put it there, one does.
+func TestAdopt_ItStopsInBetweenAndTwoGoOn(t *testing.T) {
+	w := &world{old: &library{}}
+	memory := kit.OneByOne(session.NewMemoryStore())
+	w.App = kit.New(t, session.Config{Adopt: w.old.adopt}, memory, memory)
+	w.old.put(ada("t1"))
+	b := w.browser("t1")
+	first := b.launch("between", reads)
+	var user string
+	second := b.copy().at(1).launch("swap", func(s *session.Session) { user = s.User() })
+	id := b.copy().peek().ID
+	require.Equal(t, http.StatusOK, second.land().StatusCode, w.Log())
+	require.Equal(t, "ada", user)
+	require.Equal(t, http.StatusOK, first.land().StatusCode)
+	require.Equal(t, id, b.look().ID)
 	require.Len(t, w.live("ada"), 1)
 }
 
@@ -354,16 +420,19 @@ func TestAdopt_TheDeadlineIsNeverExtended(t *testing.T) {
 		start := w.Clock.Now().UTC()
 		for token, wanted := range map[string]time.Time{
 			"soon": start.Add(time.Hour), "late": start.Add(3 * time.Hour), "never": start.Add(3 * time.Hour),
+			"very late": start.Add(3 * time.Hour),
 		} {
-			old := ada(token)
+			old := ada(strings.ReplaceAll(token, " ", "-"))
 			switch token {
 			case "soon":
 				old.Deadline = start.Add(time.Hour)
 			case "late":
 				old.Deadline = start.Add(100 * kit.Day)
+			case "very late":
+				old.Deadline = time.Date(20000, 1, 1, 0, 0, 0, 0, time.UTC) // which no record can hold
 			}
 			w.old.put(old)
-			b := w.browser(token)
+			b := w.browser(strings.ReplaceAll(token, " ", "-"))
 			require.Equal(t, wanted, b.look().ExpiresAt.UTC(), token)
 			b.must(func(s *session.Session) { require.NoError(t, s.Regenerate()) })
 			require.Equal(t, wanted, b.look().ExpiresAt.UTC(), token)
@@ -372,7 +441,7 @@ func TestAdopt_TheDeadlineIsNeverExtended(t *testing.T) {
 		old.Deadline = start
 		w.old.put(old)
 		require.True(t, w.browser("past").peek().Visitor)
-		require.Equal(t, 3, w.Count(session.EventAdopted))
+		require.Equal(t, 4, w.Count(session.EventAdopted))
 	})
 }
 

@@ -3,7 +3,9 @@ package adopt_test
 import (
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -189,4 +191,19 @@ func TestErrors_Preload(t *testing.T) {
 	})
 	require.False(t, reached)
 	require.Equal(t, http.StatusServiceUnavailable, rec.Code)
+}
+
+func TestErrors_TheBodyIsTheHandlers(t *testing.T) {
+	w := answering(t, session.Config{}, func(r *http.Request) (*session.Adopted, error) {
+		_, err := io.ReadAll(r.Body)
+		return nil, err
+	})
+	r := httptest.NewRequest("POST", "https://example.com/", strings.NewReader("the form"))
+	rec := httptest.NewRecorder()
+	w.Nodes[0].HandlerOf(func(_ http.ResponseWriter, r *http.Request, s *session.Session) {
+		s.User()
+		body, err := io.ReadAll(r.Body)
+		require.NoError(t, err)
+		require.Equal(t, "the form", string(body))
+	}).ServeHTTP(rec, r)
 }

@@ -86,6 +86,22 @@ func TestForget_AFailureIsToldAndFailsNoRequest(t *testing.T) {
 	})
 }
 
+// After the second try nobody waits for it any more, and no request asks for its claim.
+func TestForget_AFailureIsOverAfterTwoMinutes(t *testing.T) {
+	w := onMemory(t, session.Config{})
+	b := w.browser("t1")
+	b.look()
+	w.old.fail(errOldDown)
+	b.look()
+	w.Clock.Advance(2 * time.Minute)
+	b.look()
+	w.Store().ForgetCalls()
+	b.look()
+	require.Equal(t, 1, w.Store().Count())
+	require.Equal(t, 2, w.old.forgetCalls())
+	require.Equal(t, 2, w.Count(session.EventStoreError))
+}
+
 func TestForget_AFailureAfterTwoMinutesIsTold(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		told := make(chan session.Event, 10)
@@ -118,6 +134,13 @@ func TestForget_APanicIsAFailure(t *testing.T) {
 	b.look()
 	require.Equal(t, 1, w.Count(session.EventStoreError))
 	require.Equal(t, http.StatusServiceUnavailable, b.do(kit.Logout).StatusCode)
+}
+
+func TestForget_ALogoutTriesOnce(t *testing.T) {
+	calls := 0
+	w := forgetting(t, func(context.Context) error { calls++; return errOldDown })
+	require.Equal(t, http.StatusServiceUnavailable, w.browser("t1").do(kit.Logout).StatusCode)
+	require.Equal(t, 1, calls)
 }
 
 // Some stores ignore contexts.

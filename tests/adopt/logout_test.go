@@ -8,6 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/doorman-go/session"
+	"github.com/doorman-go/session/sessiontest"
 	"github.com/doorman-go/session/tests/kit"
 )
 
@@ -61,9 +62,13 @@ func TestLogout_ByTheOldCookieWhenItIsLate(t *testing.T) {
 	each(t, session.Config{}, func(t *testing.T, w *world) {
 		b := w.browser("t1")
 		old := b.copy()
-		b.look()
+		id := b.look().ID
 		b.look() // closes the claim
 		old.must(kit.Logout)
+		r, err := w.Store().Inner().Load(w.Context(), session.NewToken(id, "").WithRealm(w.Name))
+		require.NoError(t, err)
+		require.True(t, r.Ended)
+		require.Equal(t, "ada", r.User, "a tombstone keeps its user")
 		w.closedToAll(b, old)
 	})
 }
@@ -227,6 +232,28 @@ func TestLogout_BeforeOthersAdopt(t *testing.T) {
 		require.Equal(t, http.StatusConflict, slow.land().StatusCode)
 		require.Empty(t, slow.resp.Cookies())
 		w.closedToAll(b)
+	})
+}
+
+func TestLogout_BeforeOthersThatRead(t *testing.T) {
+	each(t, session.Config{}, func(t *testing.T, w *world) {
+		b := w.browser("t1")
+		slow := b.copy().at(w.last()).launch("handler", reads)
+		b.copy().logout()
+		require.Equal(t, http.StatusOK, slow.land().StatusCode, "it loses nothing")
+		require.Empty(t, slow.resp.Cookies())
+	})
+}
+
+func TestLogout_WhatIsOverIsNotStored(t *testing.T) {
+	each(t, session.Config{}, func(t *testing.T, w *world) {
+		past := ada("t1")
+		past.Deadline = w.Clock.Now().Add(-time.Second)
+		w.old.put(past)
+		b := w.browser("t1")
+		b.logout()
+		require.Zero(t, w.Store().Count(sessiontest.Swap, sessiontest.End))
+		require.Equal(t, []string{"t1"}, w.old.done())
 	})
 }
 
