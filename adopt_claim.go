@@ -320,6 +320,9 @@ func (q *request) endClaim(call *storeContext, a *adoption) error {
 			if next, err = a.newClaim(&m.config, Token{realm: m.config.Realm}); err != nil {
 				return err
 			}
+			if a.Deadline.IsZero() && errors.Is(a.err, ErrNotFound) { // made up, maybe: only who is adopting it now must meet the claim
+				next.Deadline = next.IssuedAt.Add(tombstoneLife)
+			}
 		default:
 			if err := q.endClaimed(call, c); err != nil || c.isClosed() {
 				return err

@@ -161,7 +161,7 @@ func (m *Manager) callForget(ctx context.Context, forget func(context.Context) e
 	_, err = waitFor(call, func() (_ struct{}, err error) {
 		defer func() {
 			if p := recover(); p != nil {
-				err = fmt.Errorf("Forget panicked: %v", p)
+				err = fmt.Errorf("it panicked: %v", p)
 			}
 		}()
 		return struct{}{}, forget(call)
@@ -251,5 +251,10 @@ func (q *request) tellForgetFailed(old *oldSession, err error) {
 func (m *Manager) tellForgetFailed(old *oldSession, err error) {
 	failed := &StoreError{Op: OpAdopt, Err: err}
 	m.log(context.Background(), slog.LevelError, "session: the store failed", "session", old.session.ID, "error", failed)
+	defer func() {
+		if p := recover(); p != nil { // the goroutine is nobody's
+			m.log(context.Background(), slog.LevelError, "session: Config.OnEvent panicked", "panic", p)
+		}
+	}()
 	m.tell(context.Background(), Event{Kind: EventStoreError, ID: old.session.ID, User: old.session.User, Reason: Reason(OpAdopt), Err: failed})
 }

@@ -86,7 +86,7 @@ func (q *request) serveRegistration(w http.ResponseWriter) {
 		err = q.register(base)
 		switch {
 		case err == nil:
-			q.noteEvent(EventBound, q.session.state.base, "", nil)
+			q.noteEvent(EventBound, base, "", nil)
 			q.answerProved(w)
 			return
 		case errors.Is(err, ErrSessionEnded): // it may go on under another ID

@@ -55,6 +55,7 @@ func registrationChallenge(r *Record) string {
 // renewalChallenge returns a challenge that is newer than the last one that was answered, also where the clock stands still.
 // It carries a key that the session may have lost by the time of the answer.
 func renewalChallenge(known *Binding, now time.Time, key []byte) string {
+	now = now.Truncate(time.Microsecond) // as it will be stamped
 	if !now.After(known.ProvedAt) {
 		now = known.ProvedAt.Add(time.Microsecond)
 	}

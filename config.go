@@ -76,7 +76,8 @@ type Config struct {
 	MaxPerUser int
 
 	// OverLimit says what a login over MaxPerUser does. The default, EndOldest, is as above. Refuse fails the login with
-	// ErrTooManySessions; it needs MaxPerUser, and costs a login two calls of the store more.
+	// ErrTooManySessions; it needs MaxPerUser, and costs a login three calls of the
+	// store more: the record of its places, the list, and the place.
 	OverLimit OverLimit
 
 	// Revalidate is called after each load that found a session, with that session, to ask the application whether it

@@ -14,7 +14,7 @@ import (
 	"github.com/doorman-go/session"
 )
 
-// The README's first snippet.
+// A page that counts its visits, with the session in an encrypted cookie.
 func Example() {
 	secrets, err := session.SecretsFromEnv("SECRET_KEY") // openssl rand -hex 32
 	if err != nil {

@@ -368,14 +368,15 @@ func (g *queue) markSent(logs []replayedLog, old *Record) (going, after []*waite
 	if len(going) == 0 {
 		return nil, after, nil
 	}
-	stamp(next, old, g.config.Clock())
+	record := *next // who was left out may have next in hand still
+	stamp(&record, old, g.config.Clock())
 	leader := going[0]
 	for _, w := range going[1:] {
 		if deadlineOf(w.call).Before(deadlineOf(leader.call)) {
 			leader = w
 		}
 	}
-	sent = &attempt{token: leader.token, swaps: []Swap{{old, next}}, leader: leader}
+	sent = &attempt{token: leader.token, swaps: []Swap{{old, &record}}, leader: leader}
 	for _, w := range going {
 		w.sent = sent
 	}

@@ -7,7 +7,7 @@ import (
 
 // listeners are those whom a store tells of ends, as EndNotifier says.
 type listeners struct {
-	count atomic.Int32 // of all, so that telling nobody costs nothing
+	count atomic.Int64 // of all, so that telling nobody costs nothing
 	mu    sync.Mutex
 	all   map[int]func(id string)
 	last  int
@@ -26,7 +26,7 @@ func (l *listeners) add(ended func(id string)) (remove func()) {
 	l.last++
 	number := l.last
 	l.all[number] = ended
-	l.count.Store(int32(len(l.all))) //nolint:gosec // as many as there are Managers
+	l.count.Store(int64(len(l.all)))
 	if len(l.all) == 1 && l.open != nil {
 		l.shut = l.open()
 	}
@@ -40,7 +40,7 @@ func (l *listeners) remove(number int) {
 		return
 	}
 	delete(l.all, number)
-	l.count.Store(int32(len(l.all))) //nolint:gosec // likewise
+	l.count.Store(int64(len(l.all)))
 	if len(l.all) == 0 && l.shut != nil {
 		l.shut()
 		l.shut = nil

@@ -351,7 +351,8 @@ func (s *Session) Regenerate() error {
 // Login starts a new session for user, with a new ID and a new lifetime. It drops all values and flashes except the values
 // of the keys in keep. The change is saved when the response starts; from then on the old ID is invalid. It always starts
 // a session, also where the old one has ended meanwhile: then nothing is kept of that. It returns an error for an empty
-// user or one over 1 KiB, ErrResponseStarted if the cookie can't be sent any more, or the error of the load.
+// user or one over 1 KiB, ErrResponseStarted if the cookie can't be sent any more, or the error of the load. With
+// Config.OverLimit Refuse the commit may fail with ErrTooManySessions.
 func (s *Session) Login(user string, keep ...string) error {
 	if err := checkUser("Login", user); err != nil {
 		return err
@@ -426,9 +427,10 @@ func (s *Session) Destroy() error {
 // It asks the store even if nothing was changed, so that it tells a stream whether its session still stands.
 // Config.StoreTimeout bounds it; a commit once begun is not cut short by the context's end. It returns
 // ErrResponseStarted if a cookie would have to be sent and can't be, ErrSessionEnded if the session has ended, ErrUnproven
-// if the request can't prove the session's device, ErrCookieTooLarge, ErrTooLarge, a *StoreError, or the error of a load or of a value's encoding. Unless the session ended,
-// the changes are still there after an error, and the commit at the response's start tries again; what was done before,
-// and only its answer lost, is not done twice.
+// if the request can't prove the session's device, ErrTooManySessions if a Login was refused, ErrCookieTooLarge,
+// ErrTooLarge, a *StoreError, or the error of a load or of a value's encoding. Except after ErrSessionEnded and
+// ErrTooManySessions, the changes are still there after an error, and the commit at the response's start tries again; what
+// was done before, and only its answer lost, is not done twice.
 func (s *Session) Save(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return err

@@ -6,6 +6,7 @@ import (
 	"log"
 	"net/http"
 	"net/http/httptest"
+	"os"
 
 	"go.mongodb.org/mongo-driver/v2/mongo"
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
@@ -40,7 +41,7 @@ func Example() {
 
 // An application makes the indexes when it starts. Several may do so at once.
 func ExampleStore_CreateIndexes() {
-	client, err := mongo.Connect(options.Client().ApplyURI("mongodb://localhost:27017"))
+	client, err := mongo.Connect(options.Client().ApplyURI(os.Getenv("MONGODB_URI")))
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -48,7 +49,12 @@ func ExampleStore_CreateIndexes() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	if err := store.CreateIndexes(context.Background()); err != nil {
+	if err := store.CreateIndexes(context.Background()); err != nil { // creates what is missing
 		log.Fatal(err)
 	}
+	sessions, err := session.New(store, session.Config{})
+	if err != nil {
+		log.Fatal(err)
+	}
+	log.Fatal(http.ListenAndServe("localhost:8080", sessions.Middleware(http.DefaultServeMux)))
 }

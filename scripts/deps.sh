@@ -13,6 +13,7 @@ command -v redis-server >/dev/null 2>&1 || missing="redis-server"
 browser >/dev/null 2>&1 || missing="$missing chromium"
 postgres >/dev/null 2>&1 || missing="$missing postgresql"
 mariadb >/dev/null 2>&1 || missing="$missing mariadb-server"
+command -v promtool >/dev/null 2>&1 || missing="$missing prometheus"
 command -v pgbouncer >/dev/null 2>&1 || [ -x /usr/sbin/pgbouncer ] || missing="$missing pgbouncer"
 for extra in "$@"; do
 	command -v "$extra" >/dev/null 2>&1 || missing="$missing $extra"

@@ -90,7 +90,7 @@ func newSecureSite(t *testing.T, kind string) *secureSite {
 
 // serve starts the application on what is stored already.
 func (s *secureSite) serve(address string) {
-	s.site = &site{app: newTestApp(s.t, s.store, session.Config{Clock: s.clock.Now, BindDevice: proofLife}), time: s.clock}
+	s.site = &site{app: newAppOf(s.t, s.store, session.Config{Clock: s.clock.Now, BindDevice: proofLife}, newTestUsers(s.t, "")), time: s.clock}
 	made := mustCertificate(s.t)
 	listener, err := net.Listen("tcp", address)
 	require.NoError(s.t, err)

@@ -152,6 +152,8 @@ func TestRunRefuses(t *testing.T) {
 		{"unknown store", []string{"-store", "paper"}, "", `unknown store "paper": it is cookie, memory, redis, sql or postgres`},
 		{"unknown flag", []string{"-colour"}, "", "flag provided but not defined"},
 		{"argument", []string{"now"}, "", `unexpected argument "now"`},
+		{"plain HTTP and TLS", []string{"-insecure", "-tls"}, "", "-insecure is for plain HTTP"},
+		{"plain HTTP and binding", []string{"-insecure", "-bind"}, "", "-insecure is for plain HTTP"},
 		{"weak secret", nil, "changeme", "weak secret"},
 		{"bad URL", []string{"-store", "redis", "-redis", "http://localhost"}, "", "Redis"},
 		{"bad data source name", []string{"-store", "postgres", "-dsn", "postgres://host:port"}, "", "invalid port"},

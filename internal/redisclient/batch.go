@@ -70,8 +70,8 @@ func (b *batcher) process(ctx context.Context, cmd redis.Cmder) error {
 		b.alone.Add(1)
 		return b.client.Process(ctx, cmd)
 	}
-	err := b.processTogether(ctx, cmd)
-	if err == nil || isAnswer(err) || ctx.Err() != nil {
+	gaveUp, err := b.processTogether(ctx, cmd)
+	if err == nil || gaveUp || isAnswer(err) || ctx.Err() != nil {
 		return err
 	}
 	b.alone.Add(1)
@@ -102,19 +102,20 @@ func isPassing(err error) bool {
 		redis.HasErrorPrefix(err, "NOREPLICAS") || redis.HasErrorPrefix(err, "BUSY") || redis.HasErrorPrefix(err, "OOM")
 }
 
-// processTogether runs a command in a batch.
-func (b *batcher) processTogether(ctx context.Context, cmd redis.Cmder) error {
+// processTogether runs a command in a batch. Once it gave up, the command is the batch's: the context's own timer may not have
+// come to it yet, so that its Err does not tell.
+func (b *batcher) processTogether(ctx context.Context, cmd redis.Cmder) (gaveUp bool, err error) {
 	q := queuedPool.Get().(*queued)
 	q.ctx, q.cmd = ctx, cmd
 	q.state.Store(stateWaiting)
 	b.enqueue(q)
 	if err := deadline.Await(ctx, q.done); err != nil {
 		q.state.CompareAndSwap(stateWaiting, stateGivenUp)
-		return err
+		return true, err
 	}
 	q.ctx, q.cmd = nil, nil
 	queuedPool.Put(q)
-	return cmd.Err()
+	return false, cmd.Err()
 }
 
 func (b *batcher) enqueue(q *queued) {

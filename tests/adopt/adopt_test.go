@@ -512,7 +512,7 @@ func TestAdopt_ARequestWithoutAnOldCookieCostsNothing(t *testing.T) {
 	require.Zero(t, w.Store().Count())
 }
 
-func TestAdopt_ExampleOfACookieOfTheSameName(t *testing.T) {
+func TestAdopt_ACookieOfTheSameName(t *testing.T) {
 	w := &world{old: &library{}}
 	w.App = kit.New(t, session.Config{Name: "sid", Adopt: func(r *http.Request) (*session.Adopted, error) {
 		c, err := r.Cookie("sid")

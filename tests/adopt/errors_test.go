@@ -54,10 +54,7 @@ func TestErrors_NothingToTakeOverIsToldAndAVisitorsPage(t *testing.T) {
 			w := answering(t, session.Config{}, func(*http.Request) (*session.Adopted, error) { return answer() })
 			b := w.browser("")
 			require.True(t, b.look().Visitor)
-			var told []session.Event
-			for _, e := range w.Events() {
-				told = append(told, e)
-			}
+			told := w.Events()
 			require.Len(t, told, 1)
 			require.Equal(t, session.EventRejected, told[0].Kind)
 			require.Error(t, told[0].Err)

@@ -1,9 +1,12 @@
 package adopt_test
 
 import (
+	"bytes"
 	"context"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -124,6 +127,37 @@ func TestForget_AFailureAfterTwoMinutesIsTold(t *testing.T) {
 		e := <-told
 		require.Equal(t, session.EventStoreError, e.Kind)
 		require.ErrorIs(t, e.Err, errOldDown)
+	})
+}
+
+// Where no request is, a panic of OnEvent would end the process.
+func TestForget_APanicOfOnEventIsLogged(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var log bytes.Buffer
+		old := &library{}
+		for _, token := range []string{"t1", "t2"} {
+			old.put(ada(token))
+		}
+		manager, err := session.New(session.NewMemoryStore(), session.Config{
+			Adopt: old.adopt, Logger: slog.New(slog.NewTextHandler(&log, nil)),
+			OnEvent: func(_ context.Context, e session.Event) {
+				if e.Kind == session.EventStoreError {
+					panic("the application's")
+				}
+			},
+		})
+		require.NoError(t, err)
+		for _, token := range []string{"t1", "t2"} {
+			r := httptest.NewRequest("GET", "https://example.com/", nil)
+			r.AddCookie(&http.Cookie{Name: oldCookie, Value: token})
+			manager.Middleware(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+				_ = session.FromContext(r.Context()).User()
+			})).ServeHTTP(httptest.NewRecorder(), r)
+		}
+		old.fail(errOldDown)
+		time.Sleep(3 * time.Minute)
+		synctest.Wait()
+		require.Equal(t, 2, strings.Count(log.String(), "OnEvent panicked"))
 	})
 }
 

@@ -1,6 +1,7 @@
 package adopt_test
 
 import (
+	"fmt"
 	"net/http"
 	"testing"
 	"time"
@@ -255,6 +256,23 @@ func TestLogout_WhatIsOverIsNotStored(t *testing.T) {
 		require.Zero(t, w.Store().Count(sessiontest.Swap, sessiontest.End))
 		require.Equal(t, []string{"t1"}, w.old.done())
 	})
+}
+
+// Anybody can make up old cookies and log out with them: what that leaves goes within minutes.
+func TestLogout_OfWhatTheOldStoreDoesNotHaveLeavesNothing(t *testing.T) {
+	store := session.NewMemoryStore()
+	w := &world{old: &library{}}
+	w.App = kit.New(t, session.Config{Adopt: w.old.adopt}, store)
+	const times = 20
+	for i := range times {
+		w.browser(fmt.Sprint("made up ", i)).must(kit.Logout)
+	}
+	require.Equal(t, times, store.Len())
+	w.Clock.Advance(time.Minute)
+	for range times {
+		w.browser("").must(func(s *session.Session) { s.Set("a", 1) })
+	}
+	require.Equal(t, times, store.Len(), "the new ones")
 }
 
 func TestLogin_InTheRequestThatWouldAdopt(t *testing.T) {

@@ -2,6 +2,7 @@ package adopt_test
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 	"testing"
 	"time"
@@ -61,6 +62,20 @@ func TestRules_RevalidateRefuses(t *testing.T) {
 		require.Empty(t, other.user())
 		require.Zero(t, w.Count(session.EventAdopted))
 	})
+}
+
+// The paths of Config.BindDevice, at which Revalidate is not asked, adopt nothing.
+func TestRules_RevalidateIsNotEvaded(t *testing.T) {
+	refuse := func(context.Context, *session.Session) error { return fmt.Errorf("no: %w", session.ErrSessionEnded) }
+	w := onMemory(t, session.Config{BindDevice: 10 * time.Minute, Revalidate: refuse})
+	for _, path := range []string{"register", "renew"} {
+		r := w.browser("t1").request()
+		r.URL.Path = "/.well-known/device-bound-session/" + w.Name + "/" + path
+		r.Header.Set("Sec-Secure-Session-Id", w.Name)
+		resp := w.browser("").serve(r, reads)
+		require.Empty(t, resp.Cookies(), path)
+		require.Zero(t, w.Count(session.EventAdopted)+w.old.forgetCalls(), path)
+	}
 }
 
 func TestRules_RevalidateFails(t *testing.T) {

@@ -67,6 +67,17 @@ func TestOverLimit_TheOwnSessionDoesNotCount(t *testing.T) {
 	})
 }
 
+// It costs a login what finds the place, and no second list.
+func TestOverLimit_Calls(t *testing.T) {
+	kit.EachUserStore(t, refuseOver2, func(app *kit.App) {
+		app.Store().ForgetCalls()
+		app.Request(0, "", kit.Act(kit.LoginAda))
+		require.Equal(app.T, 1, app.Store().Count(sessiontest.List))
+		require.Equal(app.T, 1, app.Store().Count(sessiontest.Load))
+		require.Equal(app.T, 2, app.Store().Count(sessiontest.Swap))
+	})
+}
+
 // A handler that commits by itself says so in its own words, with a session that works.
 func TestOverLimit_TheHandlerAnswers(t *testing.T) {
 	kit.EachUserStore(t, refuseOver2, func(app *kit.App) {

@@ -488,7 +488,7 @@ func TestWatch_TheMessage(t *testing.T) {
 			require.Equal(t, "session:"+id, message.Payload, "%s: %s", name, end.name)
 			_, err = app.Manager().RevokeAll(app.Context())
 			require.NoError(t, err)
-			if end.cause != session.ErrRevoked && end.name != "logout" { // another session was live, and told of
+			if !errors.Is(end.cause, session.ErrRevoked) && end.name != "logout" { // another session was live, and told of
 				_, err = subscription.ReceiveMessage(t.Context())
 				require.NoError(t, err)
 			}
