@@ -163,13 +163,13 @@ func (c *Config) inBindGrace(r *Record, now time.Time) bool {
 
 // dropUnproven takes off the log what an unproven request has set, and tells of it: no session begins for it, so that its
 // answer can't push the owner off the cookie.
-func (q *request) dropUnproven(call *storeContext, s *step) error {
+func (q *request) dropUnproven(_ *storeContext, s *step) error {
 	if slices.ContainsFunc(s.log, func(c change) bool { return !losesNothing(c) }) {
 		q.session.mu.Lock()
 		q.addEventOf(EventUnproven, q.session.state.unproven.session, ReasonNotKept, ErrUnproven)
 		q.session.mu.Unlock()
 	}
-	return q.dropChanges(call, s)
+	return q.rebase(s.base, s.token, s.n)
 }
 
 // navigatedFromElsewhere reports whether a link or form of another origin led to this page. Browsers do not prove the
@@ -184,14 +184,19 @@ func (q *request) navigatedFromElsewhere() bool {
 // browser until the device is proved. The address is relative, and can't lead to another site.
 func (q *request) answerAskAgain(w http.ResponseWriter) {
 	h := w.Header()
-	h.Set("Refresh", "0;url="+sameAddress(q.outer.URL))
+	h.Set("Refresh", "0;url="+sameAddress(q.outer))
 	h.Set("Cache-Control", "no-store")
 	h.Set("Content-Type", "text/html; charset=utf-8")
 	_, _ = w.Write([]byte("<!doctype html><title>…</title>\n"))
 }
 
-// sameAddress returns an address relative to u that leads to u.
-func sameAddress(u *url.URL) string {
+// sameAddress returns an address relative to the page's that leads to it, as the browser has asked for it: handlers outside
+// may have changed the URL, as http.StripPrefix does.
+func sameAddress(r *http.Request) string {
+	u := r.URL
+	if asked, err := url.ParseRequestURI(r.RequestURI); err == nil {
+		u = asked
+	}
 	escaped := u.EscapedPath()
 	same := "./" + escaped[strings.LastIndexByte(escaped, '/')+1:]
 	if u.RawQuery != "" {

@@ -72,6 +72,15 @@ func losesNothing(c change) bool {
 	return false
 }
 
+// setsContent reports whether the change puts something into the session. A session begins before the first that does.
+func setsContent(c change) bool {
+	switch c.(type) {
+	case set, update, flash:
+		return true
+	}
+	return false
+}
+
 // draft is a session with changes made to it: what a request sees, and what its commit stores.
 type draft struct {
 	config  *Config

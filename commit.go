@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"slices"
 )
 
@@ -21,10 +22,11 @@ const maxRounds = 3
 // commitTo commits what was changed and moves the response to the next stage. That nothing is left to commit and that the
 // stage begins is one step, so that no change falls between them.
 func (q *request) commitTo(next stage) error {
+	h := q.w.Header() // of a writer of the application's, maybe: not under the lock
 	for round := 1; ; round++ {
 		q.session.mu.Lock()
 		if !q.pending() || round > maxRounds {
-			q.enter(next)
+			q.enter(next, h)
 			q.session.mu.Unlock()
 			return nil
 		}
@@ -51,9 +53,9 @@ func (q *request) fail(next stage, err error) {
 }
 
 // enter begins a stage. It is called with the session's lock held.
-func (q *request) enter(next stage) {
+func (q *request) enter(next stage, h http.Header) {
 	if next == started && q.stage == open {
-		q.completeHeader(q.w.Header())
+		q.completeHeader(h)
 		q.response.MarkStarted()
 	}
 	if next == finished && q.unsaved() {
@@ -218,7 +220,9 @@ func (q *request) planChanges() (*step, error) {
 	var s *step
 	switch {
 	case v.late != nil && st.isUnproven():
-		return q.newStep(n, (*request).dropUnproven), nil
+		s = q.newStep(n, (*request).dropUnproven)
+		s.local = true
+		return s, nil
 	case v.late != nil:
 		s = q.newStep(n, (*request).refuseChanges)
 		s.local = true
@@ -241,8 +245,14 @@ func (q *request) planChanges() (*step, error) {
 // refuseChanges meets what was set in a session that has ended.
 func (q *request) refuseChanges(_ *storeContext, s *step) error { return q.lose(s, s.base) }
 
-// dropChanges takes off the log what comes to nothing: there is no session, and none began.
-func (q *request) dropChanges(_ *storeContext, s *step) error { return q.rebase(s.base, s.token, s.n) }
+// dropChanges takes off the log what comes to nothing: there is no session, and none began. What was set all the same was
+// set in one that had ended elsewhere, and that this request's Destroy has ended once more.
+func (q *request) dropChanges(_ *storeContext, s *step) error {
+	if !s.begun && slices.ContainsFunc(s.log, setsContent) {
+		return q.lose(s, nil)
+	}
+	return q.rebase(s.base, s.token, s.n)
+}
 
 // lose notes that the session has ended elsewhere. What was only read, taken or removed is over with it. What was set is
 // lost, which is an error.

@@ -162,6 +162,9 @@ func (q *request) takeOver(call *storeContext, s *step, conflict *ConflictError)
 
 // loginOver ends old, and what it goes on as, for a Login: what is kept comes from there, if it was still open.
 func (q *request) loginOver(call *storeContext, s *step, old *Record) ([]Swap, error) {
+	if old.condition(q.manager.config.Clock()) == live {
+		q.loginEnds = old
+	}
 	as := q.logout()
 	as.reason = ReasonLogin
 	ended, err := q.manager.endSession(call, s.token, old, as)
@@ -176,8 +179,8 @@ func (q *request) loginOver(call *storeContext, s *step, old *Record) ([]Swap, e
 		return q.swapsFrom(s, ended.tombstone), nil // later requests with the old cookie are late ones then
 	}
 	kept := ended.replaced
-	if ended.put && kept == nil {
-		kept = old // the answer was lost that had it: what was met just before is the last that is known
+	if kept == nil && ended.tombstone.Revision == q.logoutRevision {
+		kept = q.loginEnds // the answer was lost that had it: what was met just before is the last that is known
 	}
 	if kept.condition(now) != live {
 		kept = nil

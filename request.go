@@ -28,11 +28,12 @@ type request struct {
 	answered http.Header // and after the answer to a failure: what the handler sets still, trailers included, is undone
 
 	bindAnswer     *bindAnswer   // nil as long as there is nothing to say about the binding
-	logoutRevision string        // used by the commit under way only
+	logoutRevision string        // used by the commit under way only, as the next one
+	loginEnds      *Record       // the session that a Login was about to end
 	old            *adoption     // the session of the old library, once that was asked: by the load, or by the commit under way
 	oldErr         error         // why none is known
 	oldAsked       bool          // the old library was asked
-	tagged         string        // likewise: what indexTag did last
+	tagged         string        // used by the commit under way only: what indexTag did last
 	passive        atomic.Bool   // it is no use of the session
 	committing     chan struct{} // holds a value while a commit is under way; made at the first
 
@@ -212,12 +213,14 @@ func (q *request) abandon() {
 		return
 	}
 	q.endDestroyed(nil)
+	h := q.w.Header()
 	q.session.mu.Lock()
 	if q.stage != open && q.unsaved() { // before the header, the panic's answer tells
 		q.reportNotKept(ErrResponseStarted)
 	}
 	if q.stage == open && q.cookie != "" { // the panic's answer has it: the session that Save stored must not be lost
-		setCookie(q.w.Header(), q.manager.config.Name, q.cookie)
+		setCookie(h, q.manager.config.Name, q.cookie)
+		q.completeBinding(h)
 	}
 	q.stage = finished
 	q.session.mu.Unlock()

@@ -3,6 +3,7 @@ package binding_test
 import (
 	"errors"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -45,6 +46,21 @@ func TestBinding_FromSignInToSignOut(t *testing.T) {
 		require.Equal(t, seen{}, d.look())
 		require.Nil(t, d.bound, "the browser was told that it is over")
 	})
+}
+
+// A panic's answer signs out like any other.
+func TestBinding_ALogoutThatPanics(t *testing.T) {
+	app := kit.New(t, config, session.NewMemoryStore())
+	d := newDevice(t, app).signIn("ada")
+	rec := httptest.NewRecorder()
+	require.Panics(t, func() {
+		app.Nodes[0].HandlerOf(kit.Act(func(s *session.Session) {
+			require.NoError(t, s.Destroy())
+			panic("the handler's")
+		})).ServeHTTP(rec, d.request("POST", "/"))
+	})
+	d.receive(rec.Result())
+	require.Empty(t, d.cookies)
 }
 
 func TestBinding_RS256(t *testing.T) {

@@ -3,6 +3,7 @@ package binding_test
 import (
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"strings"
 	"testing"
@@ -107,6 +108,7 @@ func TestBinding_TheAddressStaysInTheSite(t *testing.T) {
 		require.NoError(t, err)
 		r := d.request("GET", "/")
 		r.URL.Path, r.URL.RawPath, r.URL.RawQuery = asked.Path, asked.RawPath, asked.RawQuery
+		r.RequestURI = path
 		r.Header.Set("Sec-Fetch-Site", "cross-site")
 		r.Header.Set("Sec-Fetch-Mode", "navigate")
 		resp := d.send(r, kit.Act(func(s *session.Session) { s.User() }))
@@ -121,6 +123,21 @@ func TestBinding_TheAddressStaysInTheSite(t *testing.T) {
 		require.Equal(t, base.EscapedPath()+"?"+base.RawQuery, resolved.EscapedPath()+"?"+resolved.RawQuery, path)
 		require.Len(t, resp.Header["Refresh"], 1)
 		require.NotContains(t, address, "\n")
+	}
+}
+
+// It is the address that the browser has asked for, whatever a handler outside has made of it.
+func TestBinding_TheAddressIsTheBrowsers(t *testing.T) {
+	app := kit.New(t, config, session.NewMemoryStore())
+	d := newDevice(t, app).signIn("ada")
+	app.Clock.Advance(proofLife)
+	for _, prefix := range []string{"/app", "/app/a", ""} {
+		r := d.request("GET", "/app/a?b=c")
+		r.Header.Set("Sec-Fetch-Site", "cross-site")
+		r.Header.Set("Sec-Fetch-Mode", "navigate")
+		rec := httptest.NewRecorder()
+		http.StripPrefix(prefix, app.Nodes[0].HandlerOf(kit.Act(func(s *session.Session) { s.User() }))).ServeHTTP(rec, r)
+		require.Equal(t, "0;url=./a?b=c", rec.Header().Get("Refresh"), prefix)
 	}
 }
 

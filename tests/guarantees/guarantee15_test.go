@@ -3,9 +3,12 @@ package guarantees_test
 import (
 	"context"
 	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"runtime"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/doorman-go/session"
 	"github.com/doorman-go/session/sessiontest"
@@ -122,4 +125,44 @@ func TestGuarantee15_SetWhileAnUpdateRunsAgain(t *testing.T) {
 		require.True(t, s.Has("other"))
 	})
 	require.Equal(t, []string{"cart", string(kit.Counter), "first", "other"}, app.Look(cookie).Keys)
+}
+
+// headerReader is a writer of the application's, outside the middleware: its Header looks at the session.
+type headerReader struct {
+	http.ResponseWriter
+	used *session.Session
+}
+
+func (w *headerReader) Header() http.Header {
+	if w.used != nil {
+		w.used.User()
+	}
+	return w.ResponseWriter.Header()
+}
+
+func TestGuarantee15_TheWriterBelowMayUseTheSession(t *testing.T) {
+	for name, end := range map[string]func(){"answered": func() {}, "panicked": func() { panic("the handler's") }} {
+		t.Run(name, func(t *testing.T) {
+			app := kit.New(t, session.Config{}, session.NewMemoryStore())
+			rec := httptest.NewRecorder()
+			w := &headerReader{ResponseWriter: rec}
+			done := make(chan struct{})
+			go func() {
+				defer close(done)
+				defer func() { _ = recover() }()
+				app.Nodes[0].HandlerOf(kit.Act(func(s *session.Session) {
+					w.used = s
+					s.Set("a", 1)
+					_ = s.Save(t.Context())
+					end()
+				})).ServeHTTP(w, httptest.NewRequest("GET", "https://example.com/", nil))
+			}()
+			select {
+			case <-done:
+				require.Len(t, rec.Header()["Set-Cookie"], 1)
+			case <-time.After(10 * time.Second):
+				t.Fatal("it waits for itself")
+			}
+		})
+	}
 }

@@ -13,25 +13,49 @@ import (
 	"testing"
 )
 
-// RunSuite runs those tests of the root module that run over every kind of store, with -race, over the stores on a socket
-// (ServeStores). Root is the root module's folder.
-func RunSuite(t *testing.T, root, name, socket string) {
+// Suite is those tests of the root module that run over every kind of store, built with the race detector.
+type Suite struct{ programs []suiteProgram }
+
+type suiteProgram struct {
+	folder, path string
+	tests        []string
+}
+
+// BuildSuite builds the tests. Root is the root module's folder.
+func BuildSuite(t *testing.T, root string) *Suite {
 	t.Helper()
-	for _, folder := range []string{"guarantees", "traces", "users", "advisories"} {
-		t.Run(folder, func(t *testing.T) {
-			tests := testsOverStores(t, filepath.Join(root, "tests", folder))
-			cmd := exec.Command("go", "test", "-race", "-count=1", "-timeout=7m", "-v",
-				"-run", "^("+strings.Join(tests, "|")+")$", "./tests/"+folder)
-			cmd.Dir = root
+	s, dir := &Suite{}, t.TempDir()
+	for _, name := range []string{"guarantees", "traces", "users", "advisories"} {
+		folder, err := filepath.Abs(filepath.Join(root, "tests", name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		p := suiteProgram{folder, filepath.Join(dir, name), testsOverStores(t, folder)}
+		build := exec.Command("go", "test", "-race", "-c", "-o", p.path, ".")
+		build.Dir = folder
+		if out, err := build.CombinedOutput(); err != nil {
+			t.Fatalf("%v\n%s", err, out)
+		}
+		s.programs = append(s.programs, p)
+	}
+	return s
+}
+
+// Run runs the tests over the stores on a socket (ServeStores).
+func (s *Suite) Run(t *testing.T, name, socket string) {
+	t.Helper()
+	for _, p := range s.programs {
+		t.Run(filepath.Base(p.folder), func(t *testing.T) {
+			cmd := exec.Command(p.path, "-test.timeout=7m", "-test.v", "-test.run", "^("+strings.Join(p.tests, "|")+")$")
+			cmd.Dir = p.folder
 			cmd.Env = append(os.Environ(), RemoteStores(name, socket))
 			out, err := cmd.CombinedOutput()
 			if err != nil {
 				t.Fatalf("%v\n%s", err, failures(string(out)))
 			}
 			passed := strings.Count(string(out), "--- PASS: Test")
-			over := strings.Count(string(out), "/"+name)
-			if passed < len(tests) || over == 0 {
-				t.Fatalf("of %d tests %d passed, %d lines are of %s", len(tests), passed, over, name)
+			if over := strings.Count(string(out), "/"+name); passed < len(p.tests) || over == 0 {
+				t.Fatalf("of %d tests %d passed, %d lines are of %s", len(p.tests), passed, over, name)
 			}
 			t.Logf("%d tests passed", passed)
 		})

@@ -3,6 +3,7 @@ package traces_test
 import (
 	"context"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/http"
 	"sync"
@@ -224,6 +225,57 @@ func TestLate_ManyInALoopKeepNobodyWaiting(t *testing.T) {
 			over.Store(true)
 			ended.Wait()
 			require.Contains(t, c.statuses, resp.StatusCode)
+		})
+	}
+}
+
+// A late request logs out and sets something. Between its load and its commit a failover brings the session back, so that
+// its logout ends it once more. What it set is not lost in silence for that.
+func TestLate_LogoutAfterAFailoverAndMore(t *testing.T) {
+	for _, b := range backings() {
+		t.Run(b.name, func(t *testing.T) {
+			app := kit.New(t, session.Config{}, b.open(t))
+			cookie := app.Login("ada")
+			stored, replica := app.Live()[app.Look(cookie).ID], b.open(t)
+			_, err := replica.Swap(app.Context(), session.NewToken(stored.ID, ""), session.Swap{New: stored})
+			require.NoError(t, err)
+			require.Equal(t, http.StatusOK, app.Do(cookie, kit.Logout).StatusCode)
+			resp := app.Request(0, cookie, kit.Act(func(s *session.Session) {
+				kit.Logout(s)
+				s.Set("set", "after it")
+				app.Store().Replace(replica)
+			}))
+			require.Equal(t, http.StatusConflict, resp.StatusCode)
+			require.Empty(t, app.Live())
+		})
+	}
+}
+
+// A Login meets another request's change, ends the old session whatever it is, and is not told that it has. Its next try
+// finds its own tombstone, and keeps what was there.
+func TestLogin_KeepsWhatItEndedUnanswered(t *testing.T) {
+	for _, b := range backings() {
+		t.Run(b.name, func(t *testing.T) {
+			app := kit.New(t, session.Config{}, b.open(t))
+			cookie, lost := app.Start(), false
+			resp := app.Request(0, cookie, kit.Act(func(s *session.Session) {
+				require.Equal(t, http.StatusOK, app.Do(cookie, kit.CountUp).StatusCode)
+				app.Store().Intercept(func(_ context.Context, op sessiontest.Op, call func() error) error {
+					err := call()
+					if ends := op == sessiontest.End || op == sessiontest.Swap && endsOnly(app.Store()); err == nil && ends && !lost {
+						lost = true
+						return io.ErrUnexpectedEOF
+					}
+					return err
+				})
+				require.NoError(t, s.Login("ada", string(kit.Counter)))
+				require.ErrorIs(t, s.Save(t.Context()), io.ErrUnexpectedEOF)
+			}))
+			require.Equal(t, http.StatusOK, resp.StatusCode)
+			require.True(t, lost)
+			v := app.Browser()
+			v.Receive(resp)
+			require.Equal(t, 1, counted(app, v.Cookie))
 		})
 	}
 }
