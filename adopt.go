@@ -9,35 +9,36 @@ import (
 	"time"
 )
 
-// Adopted is a session of the library that was used before, as Config.Adopt describes it.
+// Adopted describes a session of the library that was used before. Config.Adopt returns it.
 type Adopted struct {
-	// Token is what the old library knows the session by: the value of its cookie, mostly. It must not be empty. Requests
-	// with one Token adopt once. It opens nothing of this package, and this package's tokens can't be computed from it.
+	// Token identifies the session in the old library. Usually it is the value of the cookie. It must not be empty.
+	// Requests with the same Token adopt once. It opens nothing of this package, and nobody can compute this package's
+	// tokens from it.
 	Token string
 
-	// User is whom the session belongs to, as Session.Login takes it; "" for a visitor.
+	// User is the user's name, as Session.Login takes it. It is "" for a visitor.
 	User string
 
-	// Values become the session's, as Session.Set stores them.
+	// Values become the values of the session. They are stored as Session.Set stores them.
 	Values map[string]any
 
-	// AuthenticatedAt is when the user signed in. It is kept, so that AuthenticatedWithin stays true to it. One that is later
-	// than now becomes now. Zero means that it is not known: then AuthenticatedWithin is false.
+	// AuthenticatedAt is when the user signed in. The session keeps it, for AuthenticatedWithin. A time in the future
+	// becomes now. Zero means that it is not known, and then AuthenticatedWithin is false.
 	AuthenticatedAt time.Time
 
-	// Deadline is the absolute end of the old session. It is never extended. Where Config.Lifetime, counted from the
-	// adoption, ends earlier, that holds. Zero stands for Config.Lifetime. One that has passed means that there is nothing to
-	// adopt.
+	// Deadline is the absolute end of the old session. It is never extended. If Config.Lifetime, counted from the
+	// adoption, ends earlier, that counts. Zero means Config.Lifetime. If it has passed, there is nothing to adopt.
 	Deadline time.Time
 
 	// Persistent gives the session's cookie a Max-Age, whatever Config.Persistent says.
 	Persistent bool
 
-	// Cookies are the old library's cookies, which the response removes. Their names, domains, paths and attributes count.
+	// Cookies are the old library's cookies. The response removes them. Their names, domains, paths and attributes must
+	// be those that the old library set.
 	Cookies []*http.Cookie
 
 	// Forget ends the old session in the old store. Its context ends after Config.StoreTimeout. Nil means that there is
-	// nothing to end. It may be called again after it failed.
+	// nothing to end. If it fails, it may be called again.
 	Forget func(context.Context) error
 }
 

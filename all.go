@@ -12,17 +12,17 @@ import (
 type AllStore interface {
 	Store
 
-	// All returns all that is kept in the realm, tombstones and expired records included, in any order. Values, flashes and,
-	// from a store with End, the latest revisions may be left out. No session that is stored from before the call until its end
-	// may be left out; one may come twice. After an error there is nothing more. What a record shows may be a little old by
-	// the time it comes. It holds nobody up.
+	// All returns all that is stored in the realm, in any order, including tombstones and expired records. It may leave
+	// out values and flashes, and a store with End may leave out the latest revisions. It must not leave out a session
+	// that is stored during the whole call. A session may come twice, and a record may be a little old when it comes.
+	// After an error nothing more comes. All does not block other calls.
 	All(ctx context.Context, realm string) iter.Seq2[*Record, error]
 }
 
-// Each returns all live sessions of the realm, those of visitors included, in no particular order. One that changes
-// meanwhile may come twice, and one that begins meanwhile may be missing. An error is the last that comes: it wraps
-// errors.ErrUnsupported if the store can't go through its sessions, and is a *StoreError if it failed. It takes as long as ctx
-// allows: a million sessions are some thousand calls of Redis.
+// Each returns all live sessions of the realm, including those of visitors, in any order. A session that changes
+// meanwhile may come twice, and one that begins meanwhile may be missing. If there is an error, it comes last. It wraps
+// errors.ErrUnsupported if the store can't go through its sessions, and is a *StoreError if the store failed. Each may
+// run until ctx ends: a million sessions are about a thousand calls of Redis.
 func (m *Manager) Each(ctx context.Context) iter.Seq2[Info, error] {
 	return func(yield func(Info, error) bool) {
 		call := m.storeContext(ctx, maxLifetime) // as long as ctx allows
@@ -69,10 +69,13 @@ const (
 	longPass     = tombstoneLife / 2 // after it, what a session went on as may have been passed over, and its tombstone forgotten
 )
 
-// RevokeAll ends all sessions of the realm, visitors' included, and returns how many live ones it ended. After it returns, no
-// process accepts one that began before the call, as with RevokeUser. It takes as long as ctx allows. The error wraps
-// errors.ErrUnsupported if the store can't go through its sessions: those of a CookieStore end by another secret or another
-// Config.Realm. It is a *StoreError if the store failed; the number is then what was ended.
+// RevokeAll ends all sessions of the realm, including those of visitors, and returns how many live ones it ended. After
+// it returns, no process accepts a session that began before the call, with the exceptions of RevokeUser. It may run
+// until ctx ends.
+//
+// The error wraps errors.ErrUnsupported if the store can't go through its sessions. To end all sessions of a
+// CookieStore, use another secret or another Config.Realm. The error is a *StoreError if the store failed, and then the
+// number says how many were ended.
 func (m *Manager) RevokeAll(ctx context.Context) (int, error) {
 	reason, err := reasonOf(ctx, ReasonEveryone)
 	if err != nil {

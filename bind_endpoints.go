@@ -183,7 +183,7 @@ func (q *request) prove(base *Record) (key []byte, err error) {
 		return dbsc.ParseKey(key)
 	})
 	if err == nil {
-		err = config.checkAge(known, challenged, config.Clock())
+		err = config.checkAge(challenged, config.Clock())
 	}
 	if err == nil {
 		err = q.commitProof(proveKey{challenged, key})
@@ -232,7 +232,8 @@ func isStoreFailure(err error) bool {
 	return errors.As(err, &failed)
 }
 
-// commitProof commits one change. After an error nothing of it is left.
+// commitProof commits one change. After an error nothing of it is left. Where the answer to a registration was lost it asks
+// once more: a key that is stored while the browser is told that it is not would sign the owner out.
 func (q *request) commitProof(c change) error {
 	st := q.session.open()
 	probe := st.view
@@ -244,7 +245,11 @@ func (q *request) commitProof(c change) error {
 	if err != nil {
 		return err
 	}
-	if err = q.commit(q.context.Context); err != nil {
+	err = q.commit(q.context.Context)
+	if _, registers := c.(registerKey); err != nil && registers && q.inDoubt() {
+		err = q.commit(q.context.Context)
+	}
+	if err != nil {
 		q.dropProof()
 	}
 	return err
@@ -335,9 +340,10 @@ func (q *request) answerChallenge(w http.ResponseWriter, base *Record, key []byt
 	w.WriteHeader(http.StatusForbidden)
 }
 
+// answerJSON answers with what a browser is to do, of which nothing comes from a request.
 func answerJSON(w http.ResponseWriter, body []byte) {
 	w.Header().Set("Content-Type", "application/json")
-	_, _ = w.Write(body)
+	_, _ = w.Write(body) //nolint:gosec // see above
 }
 
 // answersEndpoint reports whether the request is one of the endpoints'.

@@ -131,7 +131,7 @@ func (q *request) completeBinding(h http.Header) {
 // The faults of a challenge.
 var (
 	errNoChallenge  = errors.New("session: the token answers no challenge of this session")
-	errOldChallenge = errors.New("session: the challenge is too old, or was answered before")
+	errOldChallenge = errors.New("session: the challenge is too old")
 )
 
 // registrationTime returns the time of the challenge that a registration answers.
@@ -146,9 +146,9 @@ func (c *Config) registrationTime(r *Record, challenge string, now time.Time) (t
 	return at, nil
 }
 
-// checkAge returns an error for a challenge to renew whose time is past.
-func (c *Config) checkAge(known *Binding, challenged, now time.Time) error {
-	if !challenged.After(known.ProvedAt) || now.Sub(challenged) >= challengeProofs*c.BindDevice {
+// checkAge returns an error for a challenge to renew whose time is past. That none is answered twice, proveKey sees to.
+func (c *Config) checkAge(challenged, now time.Time) error {
+	if now.Sub(challenged) >= challengeProofs*c.BindDevice {
 		return errOldChallenge
 	}
 	return nil

@@ -18,6 +18,7 @@ func TestRenewalChallenge_IsNewerThanTheLastProof(t *testing.T) {
 		now := proved.Add(ahead)
 		at, _, ok := dbsc.ReadStamp(known.Secret, dbsc.Renewal, renewalChallenge(known, now, nil))
 		require.True(t, ok)
-		require.NoError(t, config.checkAge(known, at, now), "%v", ahead)
+		require.NoError(t, config.checkAge(at, now), "%v", ahead)
+		require.True(t, at.After(proved), "%v", ahead)
 	}
 }

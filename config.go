@@ -14,138 +14,151 @@ import (
 	"unicode/utf8"
 )
 
-// Config is the configuration of a Manager. Its zero value is safe: a cookie for this host only, sent over HTTPS (and
-// to http://localhost), out of reach of scripts and of cross-site POSTs, gone when the browser closes, for a session of
-// at most a day and an hour of idleness.
+// Config is the configuration of a Manager. Its zero value is safe. The cookie is for this host only, is sent over
+// HTTPS (and to http://localhost) only, is hidden from scripts, is not sent with POST requests of other sites, and ends
+// with the browser. A session lasts for a day at most, and for an hour without use.
 type Config struct {
-	// Name is the cookie's name. The default is "__Host-session"; "__Secure-session" with a Domain or another Path; and
-	// "session" with Secure: Off, since browsers hold the prefixes to their promise (RFC 6265bis, section 4.1.3). Change it
-	// whenever Domain, Path or Partitioned change: a browser keeps the cookie with the old attributes beside the new one.
+	// Name is the cookie's name. The default is "__Host-session". With a Domain or another Path it is
+	// "__Secure-session", and with Secure: Off it is "session": browsers accept these prefixes only with those
+	// attributes (RFC 6265bis, section 4.1.3). Change the name when Domain, Path or Partitioned change: a browser keeps
+	// the cookie with the old attributes beside the new one.
 	Name string
 
-	// Realm keeps apart what shares a store or a secret: tokens, seals, users' lists and revocations of different realms
-	// never meet. Set it wherever a store or a secret is shared by several services. The default is the cookie's name.
-	// Managers with one realm have all of it in common. It has at most 256 bytes.
+	// Realm keeps services apart that share a store or a secret: their tokens, encrypted cookies, lists of users'
+	// sessions and revocations never meet. Set it in each service that shares one. The default is the cookie's name.
+	// Managers with the same realm share all of these. It has at most 256 bytes.
 	Realm string
 
-	// Domain makes the cookie go to a domain and all hosts below it. The default is this host only.
+	// Domain makes the browser send the cookie to this domain and all hosts below it. The default is this host only.
 	Domain string
 
-	// Path limits the cookie to paths below it; it is no security boundary. The default is "/".
+	// Path makes the browser send the cookie only to paths below it. It is not a security boundary. The default is "/".
 	Path string
 
-	// Secure keeps the cookie from plain HTTP. Chrome and Firefox make an exception for http://localhost, which Safari
-	// does not. The default is On.
+	// Secure makes the browser send the cookie over HTTPS only. Chrome and Firefox make an exception for
+	// http://localhost, and Safari does not. The default is On.
 	Secure Switch
 
-	// HttpOnly keeps the cookie from scripts. The default is On.
+	// HttpOnly hides the cookie from scripts. The default is On.
 	HttpOnly Switch
 
-	// SameSite is always sent. The default, and what http.SameSiteDefaultMode means here, is Lax. None needs Secure.
+	// SameSite is always sent. The default is Lax, and http.SameSiteDefaultMode means Lax too. None needs Secure.
 	SameSite http.SameSite
 
-	// Partitioned keeps one cookie for each top-level site (CHIPS), for content that others embed; used with SameSite
-	// None. It needs Secure. The default is off.
+	// Partitioned makes the browser keep one cookie for each top-level site (CHIPS). It is for content that other sites
+	// embed, together with SameSite None. It needs Secure. The default is off.
 	Partitioned bool
 
-	// Persistent gives the cookie a Max-Age, so that it survives closing the browser; SetPersistent does so for one
-	// session. The default is a cookie that goes with the browser.
+	// Persistent gives the cookie a Max-Age, so that it survives closing the browser. Session.SetPersistent decides it
+	// for one session. The default is a cookie that ends with the browser.
 	Persistent bool
 
-	// IdleTimeout ends a session that is not used for so long. The default is an hour, or Lifetime if that is
-	// shorter; a negative value means none. Use is noted once in every twentieth of it.
+	// IdleTimeout ends a session that is not used for this time. The default is an hour, or Lifetime if that is
+	// shorter. A negative value means no idle limit. The store learns of a use at most once in a twentieth of this
+	// time.
 	IdleTimeout time.Duration
 
-	// Lifetime ends a session so long after it began, used or not. The default is 24 hours; the most is 400 days,
-	// which is what browsers keep a cookie for.
+	// Lifetime ends a session this long after it began, whether it is used or not. The default is 24 hours. The maximum
+	// is 400 days, because browsers keep no cookie longer.
 	Lifetime time.Duration
 
-	// MaxSize is the most bytes that a session may take in its binary form (Record.MarshalBinary), flashes included and
-	// its latest revisions left out. A
-	// change that would not fit fails the commit with ErrTooLarge. A session that is larger already can be read, made
-	// smaller and ended. The default is 64 KiB. Beside it, a note has at most 256 bytes and a user's name 1 KiB.
+	// MaxSize is how many bytes a session may take in its binary form (Record.MarshalBinary). Flashes count, and the
+	// latest revisions do not. A change that does not fit fails the commit with ErrTooLarge. A session that is larger
+	// already can be read, made smaller and ended. The default is 64 KiB. A note has a limit of its own, 256 bytes, and
+	// so has a user's name, 1 KiB.
 	MaxSize int
 
-	// StoreTimeout bounds each load and each commit; Manager.Sessions, Revoke and RevokeUser get ten times as long. The
-	// default is a second, and the most is 30 seconds: a write in doubt must be settled within a tombstone's life.
+	// StoreTimeout bounds each load and each commit. Manager.Sessions, Revoke and RevokeUser get ten times as long. The
+	// default is one second. The maximum is 30 seconds: a lost answer must be cleared up while tombstones are kept,
+	// which is a minute.
 	StoreTimeout time.Duration
 
-	// MaxPerUser is the number of sessions a user may have at once; after a login over it the oldest end, at most 100 at
-	// each login. If that fails the login stands, an event tells, and the next login ends more. The default is no limit.
-	// It needs a store that can list (UserStore), which CookieStore can't.
+	// MaxPerUser is how many sessions a user may have at the same time. After a login over the limit the user's oldest
+	// sessions end, at most 100 at each login. If that fails, the login is still valid, an event says so, and the next
+	// login ends the rest. The default is no limit. It needs a store that can list (UserStore), which a CookieStore
+	// can't.
 	MaxPerUser int
 
-	// OverLimit says what a login over MaxPerUser does. The default, EndOldest, is as above. Refuse fails the login with
-	// ErrTooManySessions; it needs MaxPerUser, and costs a login three calls of the
-	// store more: the record of its places, the list, and the place.
+	// OverLimit says what a login over MaxPerUser does. The default, EndOldest, ends the oldest sessions. Refuse fails
+	// the login with ErrTooManySessions. Refuse needs MaxPerUser, and costs a login three more calls of the store: the
+	// record of its places, the list, and the place.
 	OverLimit OverLimit
 
-	// Revalidate is called after each load that found a session, with that session, to ask the application whether it
-	// still stands: whether the user exists, or the password is the one it was. An error that wraps ErrSessionEnded
-	// ends the session for good, and the request goes on without; any other is a failed load and ends nothing. It may
-	// change the session, and its changes come first in the request's; Login, RenameUser, Destroy and Save return an
-	// error in it. Its context ends after StoreTimeout, in addition to the load's own: it should heed that. The default
-	// is no such check.
+	// Revalidate asks the application whether a session may still be used, after each load that found one: whether the
+	// user still exists, for example, or whether the password is still the same. An error that wraps ErrSessionEnded
+	// ends the session for good, and the request goes on without one. Any other error is a failed load, and ends
+	// nothing.
+	//
+	// Revalidate may change the session. Its changes come before those of the handler. Login, RenameUser, Destroy and
+	// Save return an error in it. Its context ends StoreTimeout after the load did, and Revalidate should return then.
+	// The default is no check.
 	Revalidate func(context.Context, *Session) error
 
-	// Adopt takes live sessions over from the library that was used before, so that a change of the library signs nobody
-	// out. It is called when a session is first used in a request that has no cookie that opens one, and at Destroy. It
-	// looks for the old library's cookie and returns what the old store knows of that session, or nil for nothing to take
-	// over.
+	// Adopt takes over live sessions of the library that was used before, so that the change signs nobody out. It is
+	// called when a session is first used in a request whose cookie opens no session of this package, and at Destroy.
+	// It looks for the old library's cookie, and returns what the old store knows of that session, or nil if there is
+	// nothing to take over.
 	//
-	// The session gets a new ID, and the response carries its cookie and removes the old ones. Since that answer may be
-	// lost, the old cookie stands for the new session until a request has the new cookie, or for two minutes. Then
-	// Adopted.Forget is called, by the process that adopted. For one more minute a request with the old cookie is a late
-	// one, which can set nothing; after that it is a visitor's. Of several requests with one old token, one adopts, and the
-	// others go on from its session. Each adoption leaves a small record in the store until the old session's deadline, or
-	// for 400 days. Destroy ends both sessions; where the old store can't be reached, the answer is a StoreError.
+	// The session gets a new ID. The response sets its cookie and removes the old ones. That response may be lost, so
+	// the old cookie stands for the new session until a request has the new cookie, or for two minutes. Then
+	// Adopted.Forget is called, by the process that adopted. For one more minute a request with the old cookie counts
+	// as late, and can't set anything. After that it is a visitor's. If several requests have the same old token, one
+	// of them adopts, and the others use its session. Each adoption keeps a small record in the store until the old
+	// session's deadline, or for 400 days. Destroy ends both sessions. If the old store can't be reached, the answer is
+	// a StoreError.
 	//
-	// Adopt may return a Token beside an error, and should where the cookie itself tells it: what has become of an old
-	// session is known by its token, also where the old store is down or has forgotten it. An error that wraps ErrNotFound
-	// means that there is nothing to take over; so do values that can't be stored. An event and a log line say so, and
-	// the request is a visitor's. Any other error is a StoreError, and nothing but a Login can be committed. After
-	// StoreTimeout Adopt is left alone, whether it heeds its request's context or not. That context has no session of this
-	// package, and the request no body. The default is to adopt nothing. With a CookieStore it needs WithRevocations.
+	// Adopt may return a Token together with an error, and should do so if the cookie itself holds the token. The token
+	// tells what became of an old session, even when the old store is down or has forgotten it. An error that wraps
+	// ErrNotFound means that there is nothing to take over. So do values that can't be stored. An event and a log line
+	// say so, and the request is a visitor's. Any other error is a StoreError, and then only a Login can be committed.
+	//
+	// The request does not wait for Adopt longer than StoreTimeout, even if Adopt ignores its context. Adopt's request
+	// has no session of this package in its context, and no body. The default is to adopt nothing. With a CookieStore
+	// it needs WithRevocations.
 	Adopt func(*http.Request) (*Adopted, error)
 
-	// BindDevice binds sessions to the device where the browser can do that (Device Bound Session Credentials): after a
-	// Login the browser makes a key that can't leave the device, and from then on a second, short-lived cookie has to prove
-	// that the browser has the key. Without that proof a copied session cookie opens nothing. BindDevice is how long a
-	// proof lasts: 10 minutes is a good choice, and under 5 minutes is refused, since browsers sign seldom. Other browsers
-	// go on as before, unbound; see Session.DeviceBound. Middleware must get all requests below BindPath, so wrap the
-	// router as a whole. It can't be used with Domain, Partitioned, Secure off, or NewSignedCookieStore. The default is
-	// off.
+	// BindDevice binds sessions to the device, if the browser supports it (Device Bound Session Credentials). After a
+	// Login the browser makes a key that can't leave the device. From then on a second, short-lived cookie proves that
+	// the browser has the key. Without that proof a copied session cookie opens nothing. BindDevice is how long a proof
+	// lasts. 10 minutes is a good choice. Less than 5 minutes is refused, because browsers limit how often they sign.
+	//
+	// Browsers without support go on as before, unbound: see Session.DeviceBound. Middleware must get all requests
+	// below BindPath, so wrap the whole router. BindDevice can't be used with Domain, Partitioned, Secure: Off, or
+	// NewSignedCookieStore. The default is off.
 	BindDevice time.Duration
 
-	// BindGrace is how long after a Login a browser may register its key, and how long a session that was bound meanwhile
-	// may be used without a proof, since requests may be under way. The default is a minute, and the most is BindDevice.
+	// BindGrace is how long after a Login a browser may register its key. For the same time a session that was bound
+	// meanwhile can be used without a proof, because requests may be under way. The default is one minute, and the
+	// maximum is BindDevice.
 	BindGrace time.Duration
 
-	// BindPath is the path below which Middleware answers what browsers ask for by themselves, each Manager below its
-	// cookie's name. It must be below Path and reach the Middleware as it is. The default is
+	// BindPath is the path below which Middleware answers the browser's own requests. Each Manager answers below its
+	// cookie's name. It must be below Path, and must reach Middleware unchanged. The default is
 	// "/.well-known/device-bound-session" below Path.
 	BindPath string
 
-	// ClearSiteData sends Clear-Site-Data for cache, cookies and storage with the response to a Destroy; without cookies
-	// where another session begins in the same response, whose cookie the browser would drop. The default is off.
+	// ClearSiteData sends Clear-Site-Data for cache, cookies and storage with the response to a Destroy. If another
+	// session begins in the same response, it leaves out cookies, because the browser would drop the new one. The
+	// default is off.
 	ClearSiteData bool
 
-	// ErrorHandler answers a request whose session could not be loaded or saved; what the handler wrote is dropped, and
-	// what is changed in the session from here on is not kept. All but ErrSessionEnded has been logged. It is not called
-	// where the client hung up while the session was loaded. The default answers 503 to a StoreError, 409 to
-	// ErrSessionEnded, 403 to ErrTooManySessions and 500 to all else, in plain text.
+	// ErrorHandler answers a request whose session could not be loaded or saved. What the handler wrote is dropped, and
+	// changes of the session from here on are not kept. The error has been logged, unless it is ErrSessionEnded. It is
+	// not called if the client hung up during the load. The default answers 503 to a StoreError, 409 to
+	// ErrSessionEnded, 403 to ErrTooManySessions and 500 to all other errors, in plain text.
 	ErrorHandler func(http.ResponseWriter, *http.Request, error)
 
-	// OnEvent is told what happens to sessions. It is called in the request's goroutine and should be quick; only that an
-	// Adopted.Forget failed may be told without a request. It may use
-	// the request's session: what it changes is no part of the commit that it is told of, and is saved after that, or
-	// reported where a cookie would be needed. The default is to tell nobody.
+	// OnEvent is told what happens to sessions. It is called in the request's goroutine, and should be quick. Only a
+	// failed Adopted.Forget may be told outside a request. OnEvent may use the request's session. What it changes is
+	// not part of the commit that the event is about: it is saved after that, or reported if it would need a cookie.
+	// The default is to tell nobody.
 	OnEvent func(context.Context, Event)
 
-	// Observe is called at the start of each operation on the store: a load, a commit, a list, a revocation, the check of a
-	// session that is watched. What it returns, unless that is nil, is called at the end, with the operation's error. Its
-	// context carries the request's values, without the session, and ends with the operation. It runs in the request's way,
-	// several at the same time, and should be quick. The default is to observe nothing.
+	// Observe is called at the start of each operation on the store: a load, a commit, a list, a revocation, or the
+	// check of a session that is watched. The function that it returns, if not nil, is called at the end with the
+	// operation's error. Its context has the request's values, except the session, and ends with the operation. The
+	// request waits for Observe, so it should be quick. Several calls may run at the same time. The default is to
+	// observe nothing.
 	Observe func(context.Context, StoreCall) (done func(error))
 
 	// Logger gets warnings and errors. The default is slog.Default.

@@ -35,7 +35,7 @@ var errTooManyEnds = fmt.Errorf("session: no more than %d sessions of a user can
 
 const maxUserEnds = 1000 // sessions of a user that are revoked one by one, and as many that are excepted
 
-// EndUser implements UserEnder. What the sessions in except go on as is excepted too.
+// EndUser implements UserEnder. A session in except that gets a new ID meanwhile stays too.
 func (c *CookieStore) EndUser(ctx context.Context, realm, user string, except []string) error {
 	if c.ended == nil {
 		return errors.Join(c.fault, errNoRevocations)
@@ -69,7 +69,7 @@ func (c *CookieStore) EndUser(ctx context.Context, realm, user string, except []
 	})
 }
 
-// EndUserSession implements UserEnder. It ends what the session goes on as, too.
+// EndUserSession implements UserEnder. If the session has got a new ID, it ends that too.
 func (c *CookieStore) EndUserSession(ctx context.Context, realm, user, id string) error {
 	if c.ended == nil {
 		return errors.Join(c.fault, errNoRevocations)

@@ -18,20 +18,20 @@ import (
 	"github.com/doorman-go/session/internal/xaes"
 )
 
-// CookieStore keeps the session in the cookie itself, so that the server keeps nothing. What it can't hold:
+// CookieStore keeps the session in the cookie, and nothing on the server. It can't do all that a server store can:
 //
-//   - Of several requests that change a session at once, the last response wins, and what the others changed is lost.
-//   - An older copy of a live session's cookie is accepted after a newer one was sent, and what it holds with it: counters
-//     go back, and what was deleted is there again. Keep counters and step-up flags in a server store.
-//   - Without WithRevocations a session can't be ended. A copied cookie works until its deadline, also after Destroy, Login
-//     and Regenerate, a late response can put it back, and Revoke and RevokeUser return errors.ErrUnsupported. With it, a
-//     session that has ended is refused when it is loaded and again when it is saved, and of several Regenerates of one
-//     session one goes on.
+//   - If several requests change a session at the same time, the last response wins, and the other changes are lost.
+//   - An older copy of a live session's cookie is still accepted, with its older values: counters go back, and deleted
+//     values return. Keep counters and step-up flags in a server store.
+//   - Without WithRevocations a session can't be ended. A copied cookie works until its deadline, also after Destroy,
+//     Login and Regenerate, and a late response can put it back. Revoke and RevokeUser return errors.ErrUnsupported.
+//   - With WithRevocations a session that has ended is refused at the load and again at the commit. If several requests
+//     regenerate one session at the same time, one of the new sessions goes on.
 //   - Sessions can't be listed: Manager.Sessions returns errors.ErrUnsupported, and New refuses Config.MaxPerUser.
-//     RevokeUser can't count, and Revoke can't know whether there is such a session.
+//     RevokeUser can't count, and Revoke can't tell whether there is such a session.
 //   - There is room for about 2.9 KB of values.
 //
-// What is sealed is bound to Config.Realm. The cookie's name is bound no other way.
+// Cookies are bound to Config.Realm. The cookie's name binds them only because it is the default of Realm.
 type CookieStore struct {
 	keys  *realmCodecs
 	ended Store // nil: nothing is kept of what has ended
@@ -40,22 +40,22 @@ type CookieStore struct {
 
 var _ UserEnder = (*CookieStore)(nil)
 
-// NewCookieStore returns a store whose cookies are encrypted and authenticated (XAES-256-GCM). Secrets are 32 bytes or
-// more, the newest first: the first seals and all open, and a cookie that an older one opened is sealed again with the
-// first. To change a secret on several servers, add the new one behind the old one everywhere, then put it first
-// everywhere, then drop the old one when its sessions have ended.
+// NewCookieStore returns a store whose cookies are encrypted and authenticated (XAES-256-GCM). A secret has 32 bytes or
+// more. The first secret encrypts, and all decrypt. A cookie of an older secret is encrypted again with the first one.
+// To replace a secret on several servers, add the new one behind the old one everywhere, then put it first everywhere,
+// then remove the old one when its sessions have ended.
 //
-// Services that share a secret, or a list of what has ended, accept each other's cookies unless Config.Realm tells them
-// apart: set it in each.
+// Services that share a secret, or a list of ended sessions, accept each other's cookies unless their Config.Realm
+// differs. Set it in each.
 //
-// Each secret opens cookies on its own: there is no pair of a hash key and a block key, as gorilla's NewCookieStore takes
-// it, and what looks like one is refused. The error wraps ErrWeakSecret.
+// Each secret works alone. Gorilla's NewCookieStore takes pairs of a hash key and a block key; secrets that look like
+// such a pair are refused. The error wraps ErrWeakSecret.
 func NewCookieStore(secrets ...[]byte) (*CookieStore, error) {
 	return newCookieStore(secrets, newSealingCodec)
 }
 
-// NewSignedCookieStore returns a store whose cookies the client can read, and not forge (HMAC-SHA-256, by securecookie).
-// See NewCookieStore.
+// NewSignedCookieStore returns a store whose cookies the client can read but not forge (HMAC-SHA-256, by securecookie).
+// The secrets are those of NewCookieStore.
 func NewSignedCookieStore(secrets ...[]byte) (*CookieStore, error) {
 	store, err := newCookieStore(secrets, newSigningCodec)
 	if err == nil {
@@ -75,13 +75,13 @@ func newCookieStore(secrets [][]byte, newCodec newCodecFunc) (*CookieStore, erro
 	return &CookieStore{keys: &realmCodecs{secrets: kept, newCodec: newCodec}}, nil
 }
 
-// WithRevocations returns a store like c that keeps in ended, which may be any server store, what has ended: Destroy,
-// Regenerate, Login, Revoke and RevokeUser then hold for cookies too. Servers that share the secrets must share ended. If
-// it can't be reached, loads and commits fail. New refuses nil and a CookieStore.
+// WithRevocations returns a store like c that keeps a list of ended sessions in ended, which can be any server store.
+// Destroy, Regenerate, Login, Revoke and RevokeUser then end sessions in cookies too. Servers that share the secrets
+// must share ended. If it can't be reached, loads and commits fail. New refuses nil and a CookieStore.
 //
-// What has ended is kept until the latest deadline that the ending request's cookie knows of. Where another request has
-// lengthened the session since, by SetLifetime, its longer cookie opens again after the shorter deadline: lengthen at a
-// Login, which gives the session a new ID.
+// An ended session stays on the list until the latest deadline that the ending request's cookie states. If another
+// request has extended the session since, by SetLifetime, its cookie opens again after that deadline. So extend a
+// session at a Login, which gives it a new ID.
 func (c *CookieStore) WithRevocations(ended Store) *CookieStore {
 	next := &CookieStore{keys: c.keys, ended: ended}
 	if _, inCookie := ended.(*CookieStore); inCookie || isNil(ended) {
@@ -94,7 +94,7 @@ func (c *CookieStore) WithRevocations(ended Store) *CookieStore {
 // their tags.
 func (c *CookieStore) Revocations() Store { return c.ended }
 
-// Check returns an error if WithRevocations was given what can't keep anything. The Manager's New calls it.
+// Check returns an error if the store that WithRevocations was given can't keep the list. New calls it.
 func (c *CookieStore) Check() error { return c.fault }
 
 // sealedVersion is the Record.Version of what was opened: what the seal holds beside the record.
@@ -128,7 +128,7 @@ func (c *CookieStore) Load(ctx context.Context, token Token) (*Record, error) {
 	return r, nil
 }
 
-// Swap implements Store. Without WithRevocations there is nothing to compare with, and a tombstone does nothing.
+// Swap implements Store. Without WithRevocations it compares nothing, and a tombstone has no effect.
 func (c *CookieStore) Swap(ctx context.Context, token Token, swaps ...Swap) (Token, error) {
 	if err := errors.Join(c.fault, ctx.Err()); err != nil {
 		return Token{}, err

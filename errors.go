@@ -7,30 +7,31 @@ import (
 )
 
 var (
-	// ErrNotFound is what a Store's Load returns, or wraps, for a record that is not there.
+	// ErrNotFound is the error of a Store's Load for a record that is not there. The store returns it or wraps it.
 	ErrNotFound = errors.New("session: not found")
 
-	// ErrSessionEnded means that the session ended, by logout, regeneration or revocation, while it was in use. It is
-	// also what Config.Revalidate returns, or wraps, to end a session.
+	// ErrSessionEnded means that the session ended while it was in use: by a logout, a new ID or a revocation.
+	// Config.Revalidate returns it, or wraps it, to end a session.
 	ErrSessionEnded = errors.New("session: ended")
 
-	// ErrResponseStarted means that a change needs a cookie and the response's header has already been sent, or that the
-	// handler has returned.
+	// ErrResponseStarted means that a change needs a cookie, and it is too late: the response's header has been sent,
+	// or the handler has returned.
 	ErrResponseStarted = errors.New("session: the response has started, the cookie can't be sent any more")
 
-	// ErrUnproven means that the session is bound to a device (Config.BindDevice), and that the request has no proof of it.
-	// The session goes on for its owner.
+	// ErrUnproven means that the session is bound to a device (Config.BindDevice), and the request has no proof of it.
+	// The session stays usable for its owner.
 	ErrUnproven = errors.New("session: bound to a device, of which the request has no proof")
 
-	// ErrCookieTooLarge means that the cookie's name and value together exceed 4096 bytes, which browsers ignore (RFC
-	// 6265bis, section 5.6). Keep less in the session, or use a server store.
+	// ErrCookieTooLarge means that the cookie's name and value together are longer than 4096 bytes. Browsers ignore
+	// such a cookie (RFC 6265bis, section 5.6). Keep less in the session, or use a server store.
 	ErrCookieTooLarge = errors.New("session: the cookie's name and value exceed 4096 bytes")
 
-	// ErrTooLarge means that the session would take more than Config.MaxSize bytes. The error that wraps it names the
-	// largest keys.
+	// ErrTooLarge means that the session would be larger than Config.MaxSize. The error that wraps it names the largest
+	// keys.
 	ErrTooLarge = errors.New("session: larger than Config.MaxSize")
 
-	// ErrTooManySessions means that a Login was refused, since the user has Config.MaxPerUser sessions. See Refuse.
+	// ErrTooManySessions means that a Login was refused, because the user already has Config.MaxPerUser sessions. See
+	// Refuse.
 	ErrTooManySessions = errors.New("session: the user has too many sessions, and another one is refused")
 
 	// errUnreadable is wrapped by the error of a record that makes no sense. It is as good as not there.
@@ -40,15 +41,15 @@ var (
 	errBadSeal = fmt.Errorf("%w: no secret opens the cookie", ErrNotFound)
 )
 
-// A ConflictError is what a Store's Swap returns if what is stored is not what the Swap's Old says, and End if there is a
-// tombstone already.
+// A ConflictError is the error of a Store's Swap if the stored record is not the Swap's Old. It is also the error of
+// End if there is a tombstone already.
 type ConflictError struct {
 	ID        string    // of the Swap that met it
 	Current   *Record   // what is stored, where the store knows it already; nil otherwise, or for nothing
 	NotBefore time.Time // a new session of this user must be issued later than this; zero otherwise
 }
 
-// Error says which session was met. An ID is public.
+// Error names the session by its ID, which is public.
 func (e *ConflictError) Error() string {
 	if !e.NotBefore.IsZero() {
 		return "session: the sessions of the user of " + e.ID + " were ended up to a later time"
@@ -56,7 +57,7 @@ func (e *ConflictError) Error() string {
 	return "session: " + e.ID + " was changed by another request"
 }
 
-// Op says what was asked of a store, or of the application, when it failed.
+// Op names the operation that failed: one of the store, or a function of the application.
 type Op string
 
 // The operations that can fail.
@@ -69,14 +70,14 @@ const (
 	OpAdopt      Op = "adopt"      // Config.Adopt, or Adopted.Forget
 )
 
-// A StoreError is a failure of a store, of Config.Revalidate or of Config.Adopt to answer; Config.ErrorHandler answers it with 503 by
-// default.
+// A StoreError says that the store, Config.Revalidate or Config.Adopt failed. By default Config.ErrorHandler answers it
+// with 503.
 type StoreError struct {
 	Op  Op
 	Err error
 }
 
-// Error says what failed, and how.
+// Error names the operation, and the store's error.
 func (e *StoreError) Error() string { return "session: " + string(e.Op) + ": " + e.Err.Error() }
 
 // Unwrap returns the store's error.

@@ -27,7 +27,7 @@ const (
 	EventStoreError  EventKind = "store error" // Err says which; the reason is its Op
 )
 
-// Reason says more about an event. There are few, so that it can be a metric's label.
+// Reason says more about an event. There are only a few, so that a metric can use it as a label.
 type Reason string
 
 // The reasons, by the kinds of events that have them. EventStoreError's are the Ops.
@@ -63,7 +63,7 @@ const (
 	ReasonAfterRequest Reason = "after request" // EventLateWrite: changed after the handler had returned
 )
 
-// Event tells an application what happened, for an audit log or for metrics (ASVS 5.0, 16.3). It never holds a token.
+// Event tells the application what happened, for an audit log or for metrics (ASVS 5.0, 16.3). It never holds a token.
 type Event struct {
 	Kind   EventKind
 	ID     string // the session's public ID; empty where none is known
@@ -72,7 +72,7 @@ type Event struct {
 	Err    error     // for EventStoreError, EventLateWrite, EventRejected where Config.Adopt's session is not adopted, and EventUnproven
 	Time   time.Time // by Config.Clock
 
-	// EndReason is why the session ended, for EventRevoked, and for EventRejected where the session has ended and its store
-	// still knows: one of the reasons above, or WithReason's.
+	// EndReason says why the session ended: one of the reasons above, or that of WithReason. It is set for
+	// EventRevoked. It is also set for EventRejected if the session has ended and the store still knows why.
 	EndReason Reason
 }

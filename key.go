@@ -12,7 +12,8 @@ import (
 //	const cart session.Key[[]string] = "cart"
 type Key[T any] string
 
-// Get returns the value, and whether there is one. A stored value that is no T reads as none, and Session.Err says so.
+// Get returns the value, and reports whether there is one. A stored value of another type counts as none, and
+// Session.Err says so.
 func (k Key[T]) Get(s *Session) (T, bool) {
 	var v T
 	raw := s.raw(string(k))
@@ -32,8 +33,8 @@ func (k Key[T]) decode(s *Session, raw json.RawMessage) (T, bool) {
 // Set stores v, as Session.Set does.
 func (k Key[T]) Set(s *Session, v T) { s.Set(string(k), v) }
 
-// Pop returns the value, as Get does, and deletes it. Two requests at once may both get it: what must happen once needs a
-// transaction of its own.
+// Pop returns the value, as Get does, and deletes it. Two requests at the same time may both get it. If something must
+// happen only once, use a transaction of your own.
 func (k Key[T]) Pop(s *Session) (T, bool) {
 	v, ok := k.Get(s)
 	if s.Has(string(k)) {
@@ -45,10 +46,12 @@ func (k Key[T]) Pop(s *Session) (T, bool) {
 // Delete removes the value.
 func (k Key[T]) Delete(s *Session) { s.Delete(string(k)) }
 
-// Update replaces the value by what f makes of it; f gets the zero value if there is none, or one that is no T, which
-// Session.Err then tells. With a server store no other request's change to the value is lost: if there was one, f is
-// called again at commit with the newer value. So f depends on its argument only, and must not use the session. One that
-// takes longer than a tenth of Config.StoreTimeout at a commit is committed apart from other requests'.
+// Update replaces the value by the result of f. If there is no value, or one of another type, f gets the zero value. In
+// the second case Session.Err says so.
+//
+// With a server store no change of another request is lost: if there was one, the commit calls f again with the newer
+// value. So f must depend on its argument only, and must not use the session. An f that takes longer than a tenth of
+// Config.StoreTimeout at a commit is committed by itself, and not in one group with other requests.
 func (k Key[T]) Update(s *Session, f func(T) T) {
 	s.update(string(k), func(raw json.RawMessage) (json.RawMessage, error) {
 		var v T

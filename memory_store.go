@@ -12,14 +12,14 @@ import (
 	"github.com/doorman-go/session/internal/ttlmap"
 )
 
-// MemoryStore keeps sessions in this process: for tests, for development, and for programs that run as one process
-// whose restart may sign everybody out. It ends sessions in one step and lists them by user. It starts no goroutine:
-// records whose time is over are swept as it is used, and are there until then.
+// MemoryStore keeps sessions in this process. It is for tests, for development, and for programs of one process that
+// may sign everybody out when they restart. It lists sessions by user, and ends a session in one step. It starts no
+// goroutine: each use removes some records whose time is over.
 type MemoryStore struct {
-	// MaxSessions is how many records the store holds at most, tombstones included; zero = 1,000,000, negative = no
-	// limit. It must not be changed while the store is in use. The last tenth is kept for signed-in users: a visitor
-	// gets an error in place of a new session before a user does. What is stored already can always be changed and
-	// ended. Nothing is dropped to make room.
+	// MaxSessions is how many records the store holds at most, including tombstones. Zero means 1,000,000, and a
+	// negative number means no limit. It must not be changed while the store is in use. The last tenth is for signed-in
+	// users: a visitor gets an error in place of a new session before a user does. Sessions that are stored already can
+	// always be changed and ended. The store never drops one to make room.
 	MaxSessions int
 
 	mu      sync.RWMutex
@@ -78,7 +78,7 @@ func (m *MemoryStore) Load(ctx context.Context, token Token) (*Record, error) {
 	return kept.unpack(), nil
 }
 
-// Swap implements Store. Several swaps are made all or none.
+// Swap implements Store. It makes several swaps all or none.
 func (m *MemoryStore) Swap(ctx context.Context, token Token, swaps ...Swap) (Token, error) {
 	if err := ctx.Err(); err != nil {
 		return Token{}, err
@@ -188,8 +188,8 @@ func (m *MemoryStore) snapshot() []packedRecord {
 // NotifyEnds implements EndNotifier.
 func (m *MemoryStore) NotifyEnds(ended func(id string)) (stop func()) { return m.ends.add(ended) }
 
-// Len returns how many sessions and tombstones the store holds, those included whose time is over and that have not been
-// swept.
+// Len returns the number of sessions and tombstones in the store, including those whose time is over and that are not
+// removed yet.
 func (m *MemoryStore) Len() int {
 	m.mu.RLock()
 	defer m.mu.RUnlock()

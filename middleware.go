@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// Manager puts sessions into requests. It is made by New and safe for use by several goroutines.
+// Manager puts sessions into requests. New makes it. Several goroutines may use it at the same time.
 type Manager struct {
 	store      Store
 	config     Config
@@ -26,7 +26,7 @@ type Manager struct {
 	warned     atomic.Bool
 }
 
-// New returns a Manager that keeps sessions in store, or an error that names every fault of the configuration.
+// New returns a Manager that stores sessions in store. Its error names every fault of the configuration.
 func New(store Store, cfg Config) (*Manager, error) {
 	config, err := cfg.withDefaults(store)
 	if err != nil {
@@ -64,23 +64,27 @@ func answerError(w http.ResponseWriter, _ *http.Request, err error) {
 	http.Error(w, http.StatusText(status), status)
 }
 
-// Middleware puts a Session into the context of each request to next, and commits it before the response's first byte.
-// A request that does not use the session costs the store nothing. Mounted twice, the inner one steps aside.
+// Middleware puts a Session into the context of each request to next, and commits it before the first byte of the
+// response. A request that does not use its session never asks the store. If Middleware is mounted twice, the inner one
+// does nothing.
 //
-// A panic before the first byte saves no values, though a Destroy is done. A recoverer inside the middleware answers in
-// the handler's place, and what was set is committed with its answer. With http.TimeoutHandler inside, what was set
-// before the time-out is committed with the 503, and what is set later is reported; with it outside, a handler that was
-// too slow still commits when it gets there, though the client has its 503: put logins where they are quick.
+// After a panic before the first byte no values are saved, but a Destroy is still done. If a recoverer inside
+// Middleware answers for the handler, the changes are committed with its answer.
 //
-// Several Managers may be stacked, each with a cookie name of its own: two of one name are an error answer that names
-// both. The outer one's failed commit answers in place of all that is inside, the inner one's cookie included: change IDs
-// under one of them at a time.
+// With http.TimeoutHandler inside Middleware, changes before the time-out are committed with the 503, and later ones
+// are reported. With it outside, a handler that is too slow still commits, although the client has got the 503. So use
+// it inside, or keep logins quick.
 //
-// A WebSocket needs a session whose cookie has been sent: begin it in an earlier request. Libraries that write 101 with
-// WriteHeader send the cookie along; with those that hijack first, Hijack fails while a cookie is still to be sent. What
-// is set on an open connection is kept by Session.Save, or at the handler's return.
+// Several Managers may be stacked if their cookies have different names. Two with the same name are an error answer
+// that names both. If the commit of the outer one fails, its answer replaces all that is inside, including the cookie
+// of the inner one. So change only one Manager's ID in a request.
 //
-// With Config.BindDevice it answers the browser's own requests below Config.BindPath, and next does not get them.
+// A WebSocket needs a session whose cookie has already been sent: start the session in an earlier request. A library
+// that writes status 101 with WriteHeader sends the cookie too. With a library that hijacks first, Hijack fails if a
+// cookie must still be sent. To save changes on an open connection call Session.Save, or let the handler return.
+//
+// With Config.BindDevice, Middleware answers the browser's own requests below Config.BindPath, and next does not get
+// them.
 func (m *Manager) Middleware(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		ctx := r.Context()
@@ -117,8 +121,8 @@ func (m *Manager) refuseName(w http.ResponseWriter, r *http.Request, outer *Mana
 	m.config.ErrorHandler(w, r, err)
 }
 
-// Preload loads the session before next, which is not called if that fails: for handlers with effects that must not
-// happen then. It goes inside Middleware. It is no check that anybody is signed in.
+// Preload loads the session before it calls next. If that fails, next is not called. It is for handlers with effects
+// that must not happen without the session, and goes inside Middleware. It does not check that anybody is signed in.
 func (m *Manager) Preload(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		s := m.Session(r.Context())
@@ -131,8 +135,8 @@ func (m *Manager) Preload(next http.Handler) http.Handler {
 	})
 }
 
-// Session returns this Manager's session where several managers are stacked. It panics without the middleware, unless
-// NewContext has put a session there.
+// Session returns this Manager's session, for stacked Managers. It panics without the middleware, unless NewContext has
+// put a session into ctx.
 func (m *Manager) Session(ctx context.Context) *Session {
 	if s, ok := ctx.Value(managerKey{m}).(*Session); ok {
 		return s
@@ -143,7 +147,7 @@ func (m *Manager) Session(ctx context.Context) *Session {
 	panic("session: no session of this Manager in the context; wrap the handler in Manager.Middleware")
 }
 
-// FromContext returns the session of the innermost Manager, without I/O. It panics without the middleware.
+// FromContext returns the session of the innermost Manager. It does not load it. It panics without the middleware.
 func FromContext(ctx context.Context) *Session {
 	s, ok := Lookup(ctx)
 	if !ok {
@@ -158,7 +162,7 @@ func Lookup(ctx context.Context) (*Session, bool) {
 	return s, ok
 }
 
-// NewContext returns a context with s in it. With the zero Session it is for tests of handlers.
+// NewContext returns a context with s in it. Use it with the zero Session to test handlers.
 func NewContext(ctx context.Context, s *Session) context.Context {
 	return context.WithValue(ctx, sessionKey{}, s)
 }

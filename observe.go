@@ -15,8 +15,8 @@ const (
 	CallCheck  = "check"  // a session that is watched (Session.Watch) is looked at
 )
 
-// StoreCall is an operation on the store, as Config.Observe is told of it. It names neither a session nor a user. An operation
-// may be several calls of the store's methods, tries after a conflict included.
+// StoreCall is an operation on the store, for Config.Observe. It names neither a session nor a user. An operation may
+// be several calls of the store's methods, including new tries after a conflict.
 type StoreCall struct {
 	Kind      string // CallLoad, and so on: few, so that it can be a metric's label
 	Store     string // the store's type, such as RedisStore

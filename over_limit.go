@@ -13,12 +13,12 @@ const (
 	// EndOldest ends the user's oldest sessions, by the time of their logins.
 	EndOldest OverLimit = iota
 
-	// Refuse fails the commit of the Login with ErrTooManySessions. Nothing ends and nothing begins, and what the request
-	// had changed up to then is dropped with the Login. A handler that wants to say so itself calls Session.Save after
-	// Login; the answer to a Login that was refused at the response's start is the error handler's.
+	// Refuse fails the commit of the Login with ErrTooManySessions. No session ends and none begins, and the earlier
+	// changes of the request are dropped with the Login. A handler that wants to answer itself calls Session.Save after
+	// Login. Otherwise the error handler answers.
 	//
-	// Parallel logins in several processes never exceed the limit. A login whose commit failed on the way may hold its place
-	// for a minute. Session.RenameUser is not held to the limit.
+	// Logins at the same time, also in several processes, never exceed the limit. A login whose commit failed may keep
+	// its place for a minute. Session.RenameUser does not count.
 	Refuse
 )
 

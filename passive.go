@@ -8,10 +8,10 @@ import (
 
 // This file has what pages ask by themselves: requests that are no use of the session, and how much time is left.
 
-// Passive has requests to next read the session without counting as use: for what a page asks by itself, a poll or a
-// stream of events. Otherwise a page that was left open would keep its session alive for ever (ASVS 5.0, 7.3.1). What
-// such a request changes is stored, and moves no idle limit either. It goes inside Middleware, and outside of all that uses
-// the session.
+// Passive lets requests to next read the session without counting as a use of it. It is for what a page asks by itself:
+// a poll, or a stream of events. Otherwise a page that was left open would keep its session alive for ever (ASVS 5.0,
+// 7.3.1). A change that such a request makes is stored, and does not extend the idle limit. Passive goes inside
+// Middleware, and around everything that uses the session.
 func (m *Manager) Passive(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		m.Session(r.Context()).setPassive()
@@ -40,17 +40,17 @@ type timeLeft struct {
 	SecondsAtMost int64 `json:"secondsAtMost"`
 }
 
-// TimeLeft returns a handler for pages that warn before a session ends (WCAG 2.2.1). It goes inside Middleware. It answers
-// with JSON:
+// TimeLeft returns a handler for pages that warn before a session ends (WCAG 2.2.1). It goes inside Middleware. It
+// answers with JSON:
 //
 //	{"signedIn":true,"secondsLeft":120,"secondsAtMost":3600}
 //
-// signedIn tells whether somebody is signed in. secondsLeft is after how many seconds the session ends if it is not used
-// again, and secondsAtMost after how many it ends however much it is used: where both are the same, staying is not on
-// offer. Both are rounded down, and zero without a session.
+// SignedIn says whether somebody is signed in. SecondsLeft is how long the session lasts if it is not used again.
+// SecondsAtMost is how long it can last if it is used. If both are the same, the user can't stay longer. Both are
+// rounded down, and are zero without a session.
 //
-// GET is no use of the session, as with Passive. POST is: it is the answer to "stay signed in?". What else protects the
-// application's POST requests from other sites should stand in front of it too.
+// A GET does not count as a use of the session, as with Passive. A POST does: it is the answer to "stay signed in?".
+// Put your protection against requests of other sites in front of it, as for any POST.
 func (m *Manager) TimeLeft() http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		s := m.Session(r.Context())

@@ -11,9 +11,9 @@ type reasonKey struct{}
 // maxReason is how long a reason may be, in bytes.
 const maxReason = 256
 
-// WithReason returns a context in which Manager.Revoke, RevokeUser, RevokeTag and RevokeAll end sessions for this reason, in
-// place of their own: "password changed", say. It shows as Event.EndReason, also in the events of requests that come with the
-// ended session's cookie within a minute. It has at most 256 bytes. A CookieStore does not keep it.
+// WithReason returns a context for Manager.Revoke, RevokeUser, RevokeTag and RevokeAll. Sessions that they end get this
+// reason, "password changed" for example, in place of the default one. Event.EndReason shows it, also for requests that
+// send the ended session's cookie within a minute. It has at most 256 bytes. A CookieStore does not store it.
 func WithReason(ctx context.Context, reason Reason) context.Context {
 	return context.WithValue(ctx, reasonKey{}, reason)
 }

@@ -11,9 +11,9 @@ import (
 
 // This file has the step-up: what needs a recent sign-in, and how a session gets one.
 
-// Reauthenticate notes that the user has just proved again who they are, by a password or a passkey: AuthenticatedAt is
-// now. The session gets a new ID, since what it may do grows. Values, flashes and lifetime stay, where Login drops and
-// renews them. It returns an error if nobody is signed in, and what Regenerate returns.
+// Reauthenticate records that the user has just proved again who they are, by a password or a passkey. AuthenticatedAt
+// becomes now. The session gets a new ID, because it gets more rights. Values, flashes and lifetime stay, unlike with
+// Login. It returns an error if nobody is signed in, and the errors of Regenerate.
 func (s *Session) Reauthenticate() error {
 	if s.probe {
 		return errInRevalidate
@@ -45,18 +45,19 @@ func (c reauthenticate) apply(d *draft) error {
 	return c.regenerate.apply(d)
 }
 
-// RequireRecent returns a middleware for what needs a sign-in that is no longer ago than d (ASVS 5.0, 7.5.1). It goes inside
-// Middleware. Other requests never reach next:
+// RequireRecent returns a middleware for pages that need a sign-in at most d ago (ASVS 5.0, 7.5.1). It goes inside
+// Middleware. A request without one does not reach next:
 //
-//   - A page that a browser navigates to is sent to signIn by 303. There the query's next is the path to come back to: the
-//     one asked for, or for a form that was sent, the page that it stood on. The sign-in page must check it as if anybody
-//     had made it up, which LocalPath does. It calls Login or, for the user who is signed in already, Reauthenticate.
-//   - Any other request gets the answer of RFC 9470: 401, and a WWW-Authenticate header with
-//     error="insufficient_user_authentication" and max_age. Without a sign-in at all the error is left out (RFC 6750,
+//   - A page that a browser navigates to is redirected to signIn with status 303. The query parameter next is the path
+//     to come back to: that of the page, or for a form, that of the page with the form. Anybody can make such a URL, so
+//     the sign-in page must check next, with LocalPath. It calls Login, or Reauthenticate if the user is signed in
+//     already.
+//   - Any other request gets the answer of RFC 9470: status 401, and a WWW-Authenticate header with
+//     error="insufficient_user_authentication" and max_age. If nobody is signed in, the header has no error (RFC 6750,
 //     section 3.1).
 //
-// SignIn is a path of this site, or the URL of another, and may have a query. With "" all requests get the second
-// answer. RequireRecent panics if d is less than a second or signIn is neither of these.
+// SignIn is a path of this site or the URL of another site, and may have a query. With "" all requests get the second
+// answer. RequireRecent panics if d is less than a second, or if signIn is not valid.
 func (m *Manager) RequireRecent(d time.Duration, signIn string) func(http.Handler) http.Handler {
 	page, err := parseSignIn(signIn)
 	switch {
@@ -161,8 +162,9 @@ func requestPath(r *http.Request) string {
 	return r.URL.RequestURI()
 }
 
-// LocalPath returns path, with its query, if it is one of this site, and otherwise the other. It refuses whatever a browser
-// could take for the address of another site. Where a sign-in page gets told where to go on, anybody may have written that:
+// LocalPath returns path, with its query, if it is a path of this site. If not, it returns otherwise. It refuses whatever a
+// browser could take for the address of another site. Use it on a sign-in page for the page to go on to, because anybody can
+// make a URL that names one:
 //
 //	http.Redirect(w, r, session.LocalPath(r.FormValue("next"), "/"), http.StatusSeeOther)
 func LocalPath(path, otherwise string) string {

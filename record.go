@@ -9,8 +9,9 @@ import (
 	"time"
 )
 
-// A Record is a session as it is stored, or the tombstone of one. It marshals to JSON and to a compact binary form
-// (docs/record-format.md), and back without loss; a store may keep either. Times have the precision of a microsecond.
+// A Record is a session as it is stored, or the tombstone of one. It can be converted to JSON and to a compact binary
+// form (docs/record-format.md), and back without loss. A store may keep either. Times have the precision of a
+// microsecond.
 type Record struct {
 	ID       string `json:"id"`       // as in Token.ID
 	Revision string `json:"revision"` // a new random one with each write
@@ -40,28 +41,28 @@ type Record struct {
 	Successor string `json:"successor,omitempty"` // the ID that a regenerated session goes on under
 	Claim     string `json:"claim,omitempty"`     // the ID of the claim by which an adopted session began, until its cookie has arrived
 
-	// Latest are the latest revisions, of the last 30 s and at most 32, the record's own last: they tell whether a write
-	// whose answer was lost was made.
+	// Latest are the revisions of the last 30 s, at most 32, with the record's own as the last. They tell whether a
+	// change was made whose answer was lost.
 	Latest Revisions `json:"latest,omitzero"`
 
-	// Version is the store's own, for instance a database's row version: set by its Load, found in Swap's Old, and not
-	// marshalled.
+	// Version belongs to the store: a database's row version, for example. Load sets it, and Swap finds it in Old. It
+	// is not part of the JSON or the binary form.
 	Version any `json:"-"`
 
-	// Stale is set by a store's Load to ask for the record to be written again, for instance because it was sealed with
-	// an old secret. It is not marshalled.
+	// Stale asks for the record to be written again, for example because it was encrypted with an old secret. A store's
+	// Load sets it. It is not part of the JSON or the binary form.
 	Stale bool `json:"-"`
 }
 
-// StoredFlash is a flash message as it is stored. Its ID, unique in the session, tells which were taken.
+// StoredFlash is a flash message as it is stored. Its ID is unique in the session, and tells which messages were taken.
 type StoredFlash struct {
 	ID       string `json:"id"`
 	Category string `json:"category,omitempty"`
 	Message  string `json:"message"`
 }
 
-// Binding is what a session keeps to be bound to a device (Config.BindDevice). It is zero where the browser was never offered
-// to bind. Login gives a session a new one, and Regenerate keeps it.
+// Binding holds what binds a session to a device (Config.BindDevice). It is zero if the browser was never offered to
+// bind. Login gives a session a new one, and Regenerate keeps it.
 type Binding struct {
 	Secret   []byte    `json:"secret,omitempty"`  // 32 random bytes, the key that authenticates the bound cookie and the challenges
 	Key      []byte    `json:"key,omitempty"`     // the browser's public key as PKIX; empty until it is registered, and then never another
@@ -74,7 +75,7 @@ func (b *Binding) bound() bool { return len(b.Key) > 0 }
 // offered reports whether the browser was offered to register a key.
 func (b *Binding) offered() bool { return len(b.Secret) > 0 }
 
-// Format says only whether there is a key, whatever the verb: the secret is none for logs.
+// Format writes only whether there is a key, whatever the verb, because the secret must not appear in logs.
 func (b Binding) Format(f fmt.State, _ rune) {
 	text := "unbound"
 	if b.bound() {
@@ -91,8 +92,8 @@ const (
 	maxLatest     = 32               // and how many
 )
 
-// ExpiresAt returns the end of the session if it is not used again: the idle limit or the absolute one, whichever comes
-// first.
+// ExpiresAt returns when the session ends if it is not used again: at the idle limit or the absolute limit, whichever
+// is earlier.
 func (r *Record) ExpiresAt() time.Time {
 	if idle := r.LastUsedAt.Add(r.IdleTimeout); r.IdleTimeout > 0 && idle.Before(r.Deadline) {
 		return idle
@@ -100,8 +101,8 @@ func (r *Record) ExpiresAt() time.Time {
 	return r.Deadline
 }
 
-// KeepUntil returns when a store may forget the record: a minute after the end of a session, so that "expired" can be told
-// from "never there"; for a tombstone its Deadline.
+// KeepUntil returns when a store may forget the record. For a session this is a minute after its end, so that the
+// Manager can tell an expired session from an unknown one. For a tombstone it is its Deadline.
 func (r *Record) KeepUntil() time.Time {
 	if r.Ended {
 		return r.Deadline

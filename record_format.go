@@ -95,11 +95,11 @@ func (o *timeOrigin) note(micro int64) {
 	}
 }
 
-// MarshalBinary returns the record in its compact form (docs/record-format.md), in which times have the precision of a
-// microsecond. Version and Stale are left out. A record that could not be read again is an error.
+// MarshalBinary returns the record in its compact form (docs/record-format.md). In it times have the precision of a
+// microsecond. Version and Stale are left out. It returns an error for a record that could not be read again.
 func (r *Record) MarshalBinary() ([]byte, error) { return r.AppendBinary(make([]byte, 0, r.size())) }
 
-// AppendBinary is MarshalBinary that appends to b.
+// AppendBinary appends to b what MarshalBinary returns.
 func (r *Record) AppendBinary(b []byte) ([]byte, error) {
 	if err := r.checkFormat(); err != nil {
 		return nil, err
@@ -282,9 +282,9 @@ func (r *Record) flashFault() string {
 	return ""
 }
 
-// UnmarshalBinary reads what MarshalBinary of this release or an older one returned. Times are in UTC. The error of what
-// makes no sense wraps ErrNotFound. That of a newer format does not: a newer release wrote the record, and it is not lost.
-// After an error r is as it was.
+// UnmarshalBinary reads what MarshalBinary of this release or an older one returned. Times are in UTC. The error wraps
+// ErrNotFound if b is not a valid record. It does not if the format is newer: a newer release wrote that record, and it
+// is not lost. After an error r is unchanged.
 func (r *Record) UnmarshalBinary(b []byte) error {
 	read, err := parseRecord(bytes.Clone(b))
 	if err != nil {

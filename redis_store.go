@@ -15,21 +15,25 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// RedisStore keeps sessions in Redis 6.2 or later, or Valkey: on one server, with Sentinel or in a cluster. It lists by
-// user, and ends sessions in one step. Redis sees the hash of a token only.
+// RedisStore keeps sessions in Redis 6.2 or later, or in Valkey: on one server, with Sentinel, or in a cluster. It
+// lists sessions by user, and ends a session in one step. Redis sees only the hash of a token.
 //
-// On one server and with Sentinel several swaps are made all or none. In a cluster they live on different servers, and are
-// made one by one. Redis replicates asynchronously: a failover can lose what was written just before it, a logout
-// included; RedisOptions.WaitReplicas narrows that.
+// On one server and with Sentinel it makes several swaps all or none. In a cluster the keys are on different servers,
+// and it makes the swaps one by one. Redis replicates asynchronously: a failover can lose the last writes, and a logout
+// may be among them. RedisOptions.WaitReplicas makes that less likely.
 //
-// What ends a session publishes its key on the channel PREFIXended, in the same command, for Session.Watch.
+// The command that ends a session also publishes its key on the channel PREFIXended, for Session.Watch.
 //
-// A Redis user of its own needs these rights for the keys that begin with RedisOptions.Prefix: +get +getrange +set +pttl
-// +pexpire +zadd +zscore +zrange +zremrangebyscore +time +eval +evalsha +script|load, and +wait for WaitReplicas. With
-// Manager.Each and RevokeAll also need +scan. Session.Watch is told at once
-// with +subscribe, +publish and the channel &PREFIXended, and otherwise looks every 30 seconds. With
-// NearCache it also needs +subscribe +ping +client|id +client|tracking and the channel &__redis__:invalidate. With +info,
-// OpenRedisStore sees whether the server may evict. In a cluster it needs +cluster and +command.
+// A Redis user for sessions needs these rights on the keys that begin with RedisOptions.Prefix:
+//
+//   - always: +get +getrange +set +pttl +pexpire +zadd +zscore +zrange +zremrangebyscore +time +eval +evalsha
+//     +script|load
+//   - for WaitReplicas: +wait
+//   - for Manager.Each and RevokeAll: +scan
+//   - for Session.Watch to end at once, and not within 30 seconds: +subscribe +publish and the channel &PREFIXended
+//   - for NearCache: +subscribe +ping +client|id +client|tracking and the channel &__redis__:invalidate
+//   - for OpenRedisStore to warn if the server may evict: +info
+//   - in a cluster: +cluster +command
 type RedisStore struct {
 	client *redisclient.Client
 	cache  *redisclient.Cache // nil without one
@@ -39,34 +43,36 @@ type RedisStore struct {
 
 // RedisOptions are the options of a RedisStore. The zero value is good.
 type RedisOptions struct {
-	// Prefix is in front of every key. The default is "session:". Two applications on one Redis need different ones, or
+	// Prefix begins every key. The default is "session:". Two applications on one Redis need different prefixes, or
 	// different realms (Config.Realm).
 	Prefix string
 
-	// NearCache keeps sessions in this process too. It needs OpenRedisStore; NewRedisStore refuses it. The default is off.
+	// NearCache keeps sessions in this process too. It needs OpenRedisStore, and NewRedisStore refuses it. The default
+	// is off.
 	NearCache NearCache
 
-	// WaitReplicas makes each change wait until so many replicas have it (WAIT), and fail if they do not within three
-	// quarters of the time that Config.StoreTimeout leaves; the master has the change even then. It needs a *redis.Client
-	// or a *redis.ClusterClient, as OpenRedisStore makes them. The default is not to wait.
+	// WaitReplicas makes each change wait until this many replicas have it (WAIT). The change fails if that takes
+	// longer than three quarters of the time that Config.StoreTimeout leaves; the master has the change even then. It
+	// needs a *redis.Client or a *redis.ClusterClient, as OpenRedisStore makes them. The default is not to wait.
 	WaitReplicas int
 
-	// TLS is for a rediss:// URL, where the server's certificate has a private authority, or wants one of the client's.
-	// OpenRedisStore uses it; a client that is given to NewRedisStore has its own. The default is the system's authorities.
+	// TLS is for a rediss:// URL. Set it if a private authority signed the server's certificate, or if the server asks
+	// for a certificate of the client. It is for OpenRedisStore: a client that NewRedisStore gets has its own. The
+	// default trusts the system's authorities.
 	TLS *tls.Config
 
-	// Credentials is asked for the user and the password at each new connection, for passwords that change, and goes before
-	// those in the URL. OpenRedisStore uses it. The default is what the URL says.
+	// Credentials returns the user and the password. It is called for each new connection, for passwords that change,
+	// and overrides those in the URL. It is for OpenRedisStore. The default is what the URL says.
 	Credentials func(context.Context) (user, password string, err error)
 }
 
-// NearCache keeps the sessions that this process reads in its memory too: a read then costs no round trip. It needs one
-// standalone server and OpenRedisStore.
+// NearCache also keeps the sessions that this process reads in its memory. Then a read costs no round trip. It needs
+// one standalone server and OpenRedisStore.
 //
-// What it means: a process never reads what it wrote or ended itself from the cache. What another process wrote or ended
-// it sees when the server tells it, within milliseconds, and no later than MaxStaleness. A session ended elsewhere, by
-// logout or revocation, can be read until then; it can't be changed or brought back, since changes go to the server. While
-// the connection on which the server tells of changes is down, the cache is off.
+// A process never reads from the cache what it has changed or ended itself. It sees the changes of another process when
+// the server reports them: usually within milliseconds, and at the latest after MaxStaleness. Until then it can read a
+// session that another process has ended. It can't change such a session or bring it back, because changes go to the
+// server. While the connection for these reports is down, the cache is off.
 type NearCache struct {
 	MaxEntries   int           // sessions kept; must be set
 	MaxStaleness time.Duration // the longest a session is served from the cache after it was read; must be set
@@ -81,13 +87,15 @@ var (
 
 const defaultPrefix = "session:"
 
-// NewRedisStore returns a store on client, which stays the caller's to close. It refuses a client that can't keep the
-// promises: it must honour context deadlines (ContextTimeoutEnabled) and read from masters, since a replica that lags
-// opens what has ended; a redis.Ring moves sessions to another server while one is away. The server need not be there yet,
-// and is not asked whether all can be done there; OpenRedisStore does that.
+// NewRedisStore returns a store on client. The caller closes the client.
 //
-// What is asked of one server, or of a Sentinel's master, at the same time goes there together, which costs both sides a
-// fraction; nobody waits longer than the own deadline for it.
+// It refuses a client that can't keep the guarantees. The client must obey context deadlines (ContextTimeoutEnabled).
+// It must read from masters, because a replica that lags opens sessions that have ended. It must not be a redis.Ring,
+// which moves sessions to another server while one is away. The server may still be down, and NewRedisStore does not
+// ask it for its rights: OpenRedisStore does.
+//
+// Commands of requests at the same time go to one server, or to a Sentinel's master, in one batch. That costs both
+// sides less, and no request waits longer for it than its own deadline.
 func NewRedisStore(client redis.UniversalClient, opts RedisOptions) (*RedisStore, error) {
 	switch {
 	case opts.NearCache != (NearCache{}):
@@ -102,14 +110,14 @@ func NewRedisStore(client redis.UniversalClient, opts RedisOptions) (*RedisStore
 	return newRedisStore(c, opts), nil
 }
 
-// OpenRedisStore returns a store on a client of its own, with the recommended settings; Close closes it. The URL is what
-// redis.ParseURL takes: redis://user:password@host:6379/0, rediss:// for TLS, unix://. With the parameter addr for
-// further nodes it is a cluster (redis.ParseClusterURL), and with master_name the sentinels of a master
-// (redis.ParseFailoverURL).
+// OpenRedisStore returns a store with a client of its own, with the recommended settings. Close closes it. The URL has
+// the form that redis.ParseURL takes: redis://user:password@host:6379/0, rediss:// for TLS, or unix://. With the
+// parameter addr, which names further nodes, it is a cluster (redis.ParseClusterURL). With master_name it names the
+// Sentinels of a master (redis.ParseFailoverURL).
 //
-// It tries what sessions will need, on keys under the prefix that are gone a second later, so that a missing right or a
-// wrong kind of server is an error here and not at the first user. If the server is not there, or not ready, it tries
-// again until ctx ends. It logs a warning if the server may evict sessions.
+// It tries what sessions will need, with keys below the prefix that last for a second. So a missing right or a wrong
+// kind of server is an error here, and not at the first user. While the server is down or not ready, it tries again
+// until ctx ends. It logs a warning if the server may evict sessions.
 func OpenRedisStore(ctx context.Context, url string, opts RedisOptions) (*RedisStore, error) {
 	if err := opts.NearCache.check(); err != nil {
 		return nil, err
@@ -149,7 +157,7 @@ func (n NearCache) check() error {
 // Client returns the client that the store uses, for hooks, pool statistics and readiness checks.
 func (s *RedisStore) Client() redis.UniversalClient { return s.client.Redis() }
 
-// RedisStats are counts since a RedisStore was made: how what concurrent requests asked of one server went there together.
+// RedisStats counts commands since the RedisStore was made, and how many of them went to the server in batches.
 type RedisStats struct {
 	Alone   uint64 // commands that went by themselves
 	Batches uint64
@@ -157,11 +165,11 @@ type RedisStats struct {
 	Waiting int    // commands that wait for a batch at this moment
 }
 
-// Stats returns the counts, for metrics. In a cluster, where each command goes by itself, they are zero. Those of the
-// connections are the client's: Client().PoolStats().
+// Stats returns the counts, for metrics. In a cluster they are zero, because there each command goes by itself.
+// Client().PoolStats() has the counts of the connections.
 func (s *RedisStore) Stats() RedisStats { return RedisStats(s.client.Stats()) }
 
-// Close closes what OpenRedisStore opened, and nothing of the caller's.
+// Close closes the client that OpenRedisStore made. It does not close a client of the caller.
 func (s *RedisStore) Close() error {
 	s.ends.close()
 	return s.client.Close()
@@ -370,7 +378,7 @@ func (s *RedisStore) End(ctx context.Context, tombstone *Record) (*Record, error
 // headSize is how much of each record a list reads at first. What it needs stands in front, and mostly fits.
 const headSize = 512
 
-// UserSessions implements UserStore. The near cache has no part in it. On one server it takes one round trip for up to
+// UserSessions implements UserStore. It does not use the near cache. On one server it takes one round trip for up to
 // 128 sessions, and otherwise one for each further thousand.
 func (s *RedisStore) UserSessions(ctx context.Context, realm, user string) ([]*Record, error) {
 	listed, err := s.client.List(ctx, s.list(realm, user), s.prefix, headSize)

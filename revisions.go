@@ -9,14 +9,14 @@ import (
 	"unicode/utf8"
 )
 
-// Revisions are the latest revisions of a record, in their order. They are kept as the record's binary form has them: most
-// requests neither read nor change them. They are never modified; the zero Revisions has none.
+// Revisions are the latest revisions of a record, the oldest first. They are kept in the record's binary form, because
+// most requests neither read nor change them. They never change. The zero Revisions is empty.
 type Revisions struct {
 	packed []byte // of each the text with its length in front, and the time
 	n      int
 }
 
-// PastRevision is a revision that a record had, and since when, to the microsecond.
+// PastRevision is a revision that a record had, and the time when it got it, to the microsecond.
 type PastRevision struct {
 	Revision string    `json:"revision"`
 	At       time.Time `json:"at"`
@@ -24,7 +24,7 @@ type PastRevision struct {
 
 const timeSize = 8 // bytes of a packed time: microseconds since 1970, the lowest byte first
 
-// NewRevisions returns these revisions.
+// NewRevisions returns Revisions with these revisions.
 func NewRevisions(past ...PastRevision) (r Revisions) {
 	for _, one := range past {
 		r = r.add(one)
@@ -32,10 +32,10 @@ func NewRevisions(past ...PastRevision) (r Revisions) {
 	return r
 }
 
-// Len returns how many there are.
+// Len returns the number of revisions.
 func (r Revisions) Len() int { return r.n }
 
-// IsZero reports whether there are none.
+// IsZero reports whether there are no revisions.
 func (r Revisions) IsZero() bool { return r.n == 0 }
 
 // All returns the revisions.

@@ -9,7 +9,7 @@ import (
 	"unicode"
 )
 
-// ErrWeakSecret is wrapped by the errors about secrets that are missing, short, known or easy to guess.
+// ErrWeakSecret is wrapped by errors about secrets that are missing, short, known or easy to guess.
 var ErrWeakSecret = errors.New("session: weak secret")
 
 const (
@@ -47,15 +47,17 @@ var (
 	}
 )
 
-// SecretsFromEnv reads secrets from the environment variable, separated by commas or white space. The first seals, and all
-// open. The text is taken literally, nothing is decoded. A missing variable, or a secret that is short, a known example, or
-// what a person would type, is an error that wraps ErrWeakSecret and says how to make a good one; it never holds the
-// secret.
+// SecretsFromEnv reads secrets from an environment variable, in which commas or white space separate them. The first
+// one encrypts, and all decrypt. The text is the secret itself: nothing is decoded.
 //
-// To change the secret A for B, set A,B in all instances, then B,A in all, and B alone when the sessions that A sealed
-// have ended. An instance that does not have B yet can't open what another has sealed with it, and signs that user out.
+// The error wraps ErrWeakSecret if the variable is missing, or if a secret is too short, stands in documentation, or
+// looks typed by a person. It says how to make a good secret, and never contains the secret.
 //
-// Services that share a secret accept each other's cookies, unless Config.Realm tells them apart. Set it in each of them.
+// To replace the secret A by B, set A,B in all instances, then B,A in all, then only B when the sessions that A
+// encrypted have ended. An instance that does not know B can't open a cookie that was encrypted with B, and signs that
+// user out.
+//
+// Services that share a secret accept each other's cookies, unless their Config.Realm differs. Set it in each of them.
 func SecretsFromEnv(name string) ([][]byte, error) {
 	text, ok := os.LookupEnv(name)
 	if !ok {

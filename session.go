@@ -11,12 +11,12 @@ import (
 	"time"
 )
 
-// Session is one request's session. FromContext returns it; the first method that needs its content loads it, and what
-// the methods change is committed just before the first byte of the response, or when the handler returns. If it can't
-// be loaded it reads as empty and signed out, refuses changes, and the client gets Config.ErrorHandler's answer.
+// Session is the session of one request. FromContext returns it. The first method that needs its content loads it. Its
+// changes are committed just before the first byte of the response, or when the handler returns. If it can't be loaded,
+// it reads as empty and signed out, it refuses changes, and the client gets the answer of Config.ErrorHandler.
 //
-// The zero Session works and is kept by nobody: use it with NewContext to test a handler. All methods are safe for use
-// by several goroutines.
+// The zero Session works, and is not stored. Use it with NewContext to test a handler. Several goroutines may use all
+// methods at the same time.
 type Session struct {
 	request *request // nil if nobody keeps the session
 	probe   bool     // it is what Config.Revalidate is shown
@@ -92,8 +92,8 @@ func newSession(config *Config, base *Record) *Session {
 	return &Session{config: config, state: st}
 }
 
-// Detached returns a Session that reads like the one stored as record, and is kept by nobody. It is for tests of
-// handlers, with NewContext; package sessiontest makes such sessions of a user and values.
+// Detached returns a Session that reads like the one stored as record, and is not stored itself. It is for tests of
+// handlers, with NewContext. Package sessiontest makes such sessions from a user and values.
 func Detached(record *Record) *Session { return newSession(defaultConfig(), record) }
 
 // open loads the session if need be, and returns its state with the lock held.
@@ -163,8 +163,9 @@ func (s *Session) change(op string, f func(*state)) {
 	}
 }
 
-// Get reads the value of key into dst, a pointer, and reports whether there was one. It leaves dst alone if there is
-// none, or if the value does not fit, which Err then tells. A number read into an any becomes a json.Number.
+// Get reads the value of key into dst, which is a pointer, and reports whether there was one. If there is none, dst
+// stays as it is. The same holds for a value that does not fit, and then Err says so. A number that is read into an any
+// becomes a json.Number.
 func (s *Session) Get(key string, dst any) bool {
 	raw := s.raw(key)
 	return raw != nil && s.decode(key, raw, dst)
@@ -198,8 +199,8 @@ func (s *Session) fail(op string, err error) {
 	s.change(op, func(st *state) { st.encodeErr = cmp.Or(st.encodeErr, err) })
 }
 
-// Set stores value under key, as JSON made now: later changes to value do not matter. A value that can't be encoded, or
-// would be altered, fails the commit, and so does a key that is not valid UTF-8.
+// Set stores value under key. The value is encoded as JSON now, so later changes to it do not count. The commit fails
+// if the value can't be encoded, if JSON would alter it, or if the key is not valid UTF-8.
 func (s *Session) Set(key string, value any) {
 	raw, err := encodeValue(key, value)
 	if err != nil {
@@ -226,13 +227,14 @@ func (s *Session) Keys() []string {
 	return keys
 }
 
-// Delete removes the values of keys. A key without a value is no error: another request may just have set it.
+// Delete removes the values of keys. A key without a value is not an error: another request may have set it a moment
+// ago.
 func (s *Session) Delete(keys ...string) {
 	s.change("Delete", func(st *state) { st.note(remove{slices.Clone(keys)}) })
 }
 
-// Clear removes all values and flashes, also those that another request adds meanwhile. User, note and lifetime stay; see
-// Destroy.
+// Clear removes all values and flashes, including those that another request adds meanwhile. User, note and lifetime
+// stay. To end the session, use Destroy.
 func (s *Session) Clear() {
 	s.change("Clear", func(st *state) { st.note(clearAll{}) })
 }
@@ -245,8 +247,8 @@ type Flash struct {
 
 const flashIDSize = 6 // bytes of randomness, unique among the flashes of one session
 
-// Flash adds a message for a later request to read with Flashes. Text that is not valid UTF-8 fails the commit. Login
-// drops the flashes there were: add them after it.
+// Flash adds a message that a later request reads with Flashes. Text that is not valid UTF-8 fails the commit. Login
+// drops earlier flashes, so call Flash after Login.
 func (s *Session) Flash(category, message string) {
 	if err := checkTexts("flash", category, message); err != nil {
 		s.fail("Flash", err)
@@ -258,8 +260,8 @@ func (s *Session) Flash(category, message string) {
 	})
 }
 
-// Flashes returns the messages in the order they were added, and removes them, except for a HEAD request, whose answer
-// shows nobody a message. Two requests at once may both get them.
+// Flashes returns the messages in the order in which they were added, and removes them. A HEAD request does not remove
+// them, because its response shows nobody a message. Two requests at the same time may both get them.
 func (s *Session) Flashes() []Flash {
 	var flashes []Flash
 	s.change("Flashes", func(st *state) {
@@ -329,11 +331,14 @@ func (s *Session) cookieSent() bool { return s.request != nil && s.request.stage
 // errInRevalidate is what calls return that Config.Revalidate must not make.
 var errInRevalidate = errors.New("session: it can't be called in Config.Revalidate")
 
-// Regenerate gives the session a new ID and keeps its values and its lifetime. Call it when what the session may do
-// grows; Login does so itself. Without a session it does nothing. Nil means that it will be done at the commit, before
-// the response leaves: the old ID is then dead, and only the response has the new one. Of one session it is done once in
-// 200 ms; a second one waits. It returns ErrSessionEnded if the session has ended, ErrUnproven if the request can't prove
-// its device, ErrResponseStarted if the cookie can't be sent any more, or the error of the load.
+// Regenerate gives the session a new ID, and keeps its values and its lifetime. Call it when the session gets more
+// rights. Login does so itself. Without a session it does nothing.
+//
+// The new ID is stored by the commit, before the response leaves. From then on the old ID is invalid, and only this
+// response has the new one. A session gets a new ID at most once in 200 ms: a second Regenerate waits.
+//
+// It returns ErrSessionEnded if the session has ended, ErrUnproven if the request can't prove its device,
+// ErrResponseStarted if it is too late to send the cookie, or the error of the load.
 func (s *Session) Regenerate() error {
 	return s.lifecycle(func(st *state) error {
 		switch {
@@ -348,11 +353,12 @@ func (s *Session) Regenerate() error {
 	})
 }
 
-// Login starts a new session for user, with a new ID and a new lifetime. It drops all values and flashes except the values
-// of the keys in keep. The change is saved when the response starts; from then on the old ID is invalid. It always starts
-// a session, also where the old one has ended meanwhile: then nothing is kept of that. It returns an error for an empty
-// user or one over 1 KiB, ErrResponseStarted if the cookie can't be sent any more, or the error of the load. With
-// Config.OverLimit Refuse the commit may fail with ErrTooManySessions.
+// Login starts a new session for user, with a new ID and a new lifetime. It drops all values and flashes except the
+// values of the keys in keep. The change is saved when the response starts; from then on the old ID is invalid.
+//
+// Login starts a session even if the old one has ended meanwhile. Then it keeps no values. It returns an error for a
+// user that is empty or longer than 1 KiB, ErrResponseStarted if it is too late to send the cookie, or the error of the
+// load. With Config.OverLimit Refuse the commit may fail with ErrTooManySessions.
 func (s *Session) Login(user string, keep ...string) error {
 	if err := checkUser("Login", user); err != nil {
 		return err
@@ -370,11 +376,12 @@ func (s *Session) Login(user string, keep ...string) error {
 	})
 }
 
-// RenameUser goes on with the session of a user under another name, for instance after a change of the e-mail address
-// that users are known by. The session gets a new ID; values, lifetime and AuthenticatedAt stay. Other sessions of the
-// user keep the old name: end them by Manager.RevokeUser of that name, with this session's ID excepted, since for a minute
-// its old ID leads to it. It returns an error for an empty name or one over 1 KiB, if nobody is signed in, and what
-// Regenerate returns.
+// RenameUser changes the user's name and keeps the session: for example after a change of the e-mail address by which
+// users are known. The session gets a new ID. Values, lifetime and AuthenticatedAt stay.
+//
+// Other sessions of the user keep the old name. To end them, call Manager.RevokeUser with the old name and with this
+// session's ID as an exception: for a minute the old ID still leads to this session. RenameUser returns an error if
+// nobody is signed in, for a name that is empty or longer than 1 KiB, and the errors of Regenerate.
 func (s *Session) RenameUser(user string) error {
 	if err := checkUser("RenameUser", user); err != nil {
 		return err
@@ -398,11 +405,13 @@ func (s *Session) RenameUser(user string) error {
 	})
 }
 
-// Destroy logs out: at the commit the record and the cookie go, even if the handler panics. Setting a value afterwards
-// starts a new session. It returns the error of the load; and ErrResponseStarted if the cookie can't be removed any
-// more, in which case the record still goes. After the handler has returned that is the answer too, and nothing is done:
-// use Manager.Revoke. A request that can't prove the device of its session gets ErrUnproven, and nothing is done either: it
-// may be a thief's.
+// Destroy logs out. The commit ends the stored session and removes the cookie, even if the handler panics. A value that
+// is set afterwards starts a new session.
+//
+// It returns the error of the load. It returns ErrResponseStarted if it is too late to remove the cookie; the stored
+// session ends even then, unless the handler has already returned. In that case nothing is done: use Manager.Revoke. A
+// request that can't prove the device of its session gets ErrUnproven, and nothing is done, because the request may be
+// a thief's.
 func (s *Session) Destroy() error {
 	if s.probe {
 		return errInRevalidate
@@ -423,14 +432,16 @@ func (s *Session) Destroy() error {
 	})
 }
 
-// Save commits now what was changed so far, for handlers that stream or hijack the connection, or that have to know.
-// It asks the store even if nothing was changed, so that it tells a stream whether its session still stands.
-// Config.StoreTimeout bounds it; a commit once begun is not cut short by the context's end. It returns
-// ErrResponseStarted if a cookie would have to be sent and can't be, ErrSessionEnded if the session has ended, ErrUnproven
-// if the request can't prove the session's device, ErrTooManySessions if a Login was refused, ErrCookieTooLarge,
-// ErrTooLarge, a *StoreError, or the error of a load or of a value's encoding. Except after ErrSessionEnded and
-// ErrTooManySessions, the changes are still there after an error, and the commit at the response's start tries again; what
-// was done before, and only its answer lost, is not done twice.
+// Save commits now what was changed so far. It is for handlers that stream, that hijack the connection, or that need to
+// know the result. It asks the store even if nothing was changed, so a stream can learn whether its session is still
+// valid. Config.StoreTimeout bounds it. A commit that has begun goes on when ctx ends.
+//
+// It returns ErrResponseStarted if a cookie is needed and it is too late to send one, ErrSessionEnded if the session
+// has ended, ErrUnproven if the request can't prove the session's device, ErrTooManySessions if a Login was
+// refused, ErrCookieTooLarge, ErrTooLarge, a *StoreError, or the error of a load or of encoding a value.
+//
+// After an error the changes are kept, unless the session ended or a Login was refused, and the commit at the start of the response tries
+// again. A change whose answer was lost is not made twice.
 func (s *Session) Save(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -448,14 +459,14 @@ func (s *Session) Save(ctx context.Context) error {
 }
 
 // SetPersistent decides whether this session's cookie survives closing the browser, in place of Config.Persistent. A
-// later Login starts from the configuration again, except for what its own request has called.
+// later Login starts from the configuration again, unless SetPersistent was called in the same request.
 func (s *Session) SetPersistent(persistent bool) {
 	s.change("SetPersistent", func(st *state) { st.note(setting{settings{persistent: &persistent}}) })
 }
 
-// SetLifetime gives this session limits of its own, counted from its start, as for "remember me": call it after Login.
-// Zero stands for the Manager's, a negative idle for none; with a SetPersistent the cookie lives as long. The rules of
-// Config.IdleTimeout and Config.Lifetime hold, and a breach fails the commit.
+// SetLifetime gives this session limits of its own, counted from its start: for example for "remember me". Call it
+// after Login. Zero means the Manager's limit. A negative idle means no idle limit. With SetPersistent(true) the cookie
+// lives as long. The rules of Config.IdleTimeout and Config.Lifetime hold, and limits that break them fail the commit.
 func (s *Session) SetLifetime(idle, lifetime time.Duration) {
 	s.change("SetLifetime", func(st *state) {
 		if fault := lifetimeFault(idle, lifetime, s.config.Lifetime); fault != "" {
@@ -466,8 +477,9 @@ func (s *Session) SetLifetime(idle, lifetime time.Duration) {
 	})
 }
 
-// SetNote keeps a note with the session, such as a device's name, that Manager.Sessions shows. One that is over 256 bytes
-// or not valid UTF-8 fails the commit. Login drops the note an earlier request set. It makes no session of its own.
+// SetNote stores a note with the session, such as the name of a device. Manager.Sessions shows it. A note that is
+// longer than 256 bytes or not valid UTF-8 fails the commit. Login drops the note of an earlier request. A note alone
+// does not start a session.
 func (s *Session) SetNote(note string) {
 	err := checkTexts("note", note)
 	if err == nil && len(note) > maxNote {
@@ -480,8 +492,8 @@ func (s *Session) SetNote(note string) {
 	s.change("SetNote", func(st *state) { st.note(setting{settings{note: &note}}) })
 }
 
-// Err returns the first error of loading the session, of encoding a value, or of reading a stored value. The last kind
-// does not keep a commit from succeeding.
+// Err returns the first error of loading the session, of encoding a value, or of reading a stored value. An error of
+// the last kind does not fail the commit.
 func (s *Session) Err() error {
 	st := s.open()
 	defer s.close()

@@ -12,11 +12,13 @@ const (
 	maxTagged = 1000 // sessions that one tag finds; each costs the login of the next one some 80 bytes
 )
 
-// SetTag gives the session a tag, by which Manager.RevokeTag finds it: the sid of an identity provider, say, for its
-// back-channel logout. A session has one tag; another takes its place, and "" takes it away. Call it after Login, which drops the
-// tag that an earlier request set; Regenerate, Reauthenticate and RenameUser keep it. The commit fails for a tag that is over 256
-// bytes or not valid UTF-8, if nobody is signed in, if the tag has 1,000 sessions already, and with an error that wraps
-// errors.ErrUnsupported for a CookieStore without WithRevocations. It costs such a commit two calls of the store more.
+// SetTag gives the session a tag, by which Manager.RevokeTag finds it: for example the sid of an identity provider, for
+// its back-channel logout. A session has one tag. Another one replaces it, and "" removes it. Call SetTag after Login,
+// because Login drops the tag of an earlier request. Regenerate, Reauthenticate and RenameUser keep it.
+//
+// The commit fails if the tag is longer than 256 bytes or not valid UTF-8, if nobody is signed in, or if 1,000 sessions
+// have the tag already. With a CookieStore without WithRevocations it fails with an error that wraps
+// errors.ErrUnsupported. Such a commit makes two more calls of the store.
 func (s *Session) SetTag(tag string) {
 	err := checkTexts("tag", tag)
 	if err == nil && len(tag) > maxTag {
@@ -29,7 +31,7 @@ func (s *Session) SetTag(tag string) {
 	s.change("SetTag", func(st *state) { st.note(setting{settings{tag: &tag}}) })
 }
 
-// Tag returns what SetTag set, or "".
+// Tag returns the tag that SetTag set, or "".
 func (s *Session) Tag() string { return s.view().Tag }
 
 // tagStore returns where tags are indexed: beside the sessions or, where these are in cookies, beside what has ended.
@@ -82,10 +84,12 @@ func (q *request) indexTag(call *storeContext, s *step, next *Record) error {
 // the store.
 var errTag = errors.New("session: the tag can't be set")
 
-// RevokeTag ends the sessions that have this tag, of whatever user, and returns how many live ones it ended; a CookieStore
-// can't count and returns zero. After it returns, no process accepts them, as with RevokeUser. That there is none is no error.
+// RevokeTag ends the sessions that have this tag, of any user, and returns how many live ones it ended. It is no error
+// if there is none. A CookieStore can't count, and returns zero. After it returns, no process accepts these sessions,
+// with the exceptions of RevokeUser.
+//
 // It may take ten times Config.StoreTimeout. The error wraps errors.ErrUnsupported for a CookieStore without
-// WithRevocations, and is a *StoreError if the store failed; the number is then what was ended.
+// WithRevocations. It is a *StoreError if the store failed, and then the number says how many were ended.
 func (m *Manager) RevokeTag(ctx context.Context, tag string) (int, error) {
 	err := checkTexts("tag", tag)
 	if err == nil && tag == "" {

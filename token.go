@@ -10,7 +10,7 @@ import (
 	"log/slog"
 )
 
-// Token is what the session's cookie carries. It prints, logs and marshals as its ID.
+// Token is the content of the session's cookie. When it is printed, logged or marshalled, only its ID appears.
 type Token struct {
 	id    string
 	realm string
@@ -18,15 +18,16 @@ type Token struct {
 	value *string // behind a pointer, so that fmt does not print it from a struct that holds a Token either
 }
 
-// NewToken returns a token. It is for stores that keep the session in the cookie itself, and for tests; the Manager
-// makes all others.
+// NewToken returns a token. It is for tests, and for stores that keep the session in the cookie. The Manager makes all
+// other tokens.
 func NewToken(id, value string) Token { return Token{id: id, value: &value} }
 
-// ID returns what a server store keys by, and what Session.ID returns: the hash of the secret, or the ID inside a sealed
-// cookie. It is public. It is empty for a sealed cookie that has not been opened.
+// ID returns the ID under which a server store keeps the session, which Session.ID returns too. It is the hash of the
+// secret, or the ID inside an encrypted cookie. It is public. It is empty for an encrypted cookie that has not been
+// opened.
 func (t Token) ID() string { return t.id }
 
-// Value returns the secret. Only a store that keeps the session in the cookie itself needs it.
+// Value returns the secret. Only a store that keeps the session in the cookie needs it.
 func (t Token) Value() string {
 	if t.value == nil {
 		return ""
@@ -34,10 +35,10 @@ func (t Token) Value() string {
 	return *t.value
 }
 
-// Realm returns Config.Realm, for stores that bind what they seal to it.
+// Realm returns Config.Realm, for stores that bind encrypted cookies to it.
 func (t Token) Realm() string { return t.realm }
 
-// WithRealm returns t as a token of the realm.
+// WithRealm returns a copy of t with this realm.
 func (t Token) WithRealm(realm string) Token {
 	t.realm = realm
 	return t

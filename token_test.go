@@ -139,7 +139,7 @@ func TestGuarantee11_ServerTokensHaveOneSpelling(t *testing.T) {
 	}
 }
 
-// Where the last byte is zero, a token with a line end in it and without its last character reads the same but for its length.
+// Where the last byte is zero, a token with a line end in it and without its last character reads the same except for its length.
 func TestGuarantee11_ATokenOneCharacterShort(t *testing.T) {
 	for range 100_000 {
 		value := newToken("shop").cookieValue()

@@ -35,8 +35,8 @@ func loginOf(r *Record) time.Time {
 	return r.AuthenticatedAt
 }
 
-// Sessions returns the live sessions of user, the latest login first. The error wraps errors.ErrUnsupported if the store
-// can't list, and is a *StoreError if it did not answer, which may take ten times Config.StoreTimeout.
+// Sessions returns the live sessions of user, the latest login first. The error wraps errors.ErrUnsupported if the
+// store can't list. It is a *StoreError if the store failed, which may take ten times Config.StoreTimeout.
 func (m *Manager) Sessions(ctx context.Context, user string) ([]Info, error) {
 	store, ok := m.store.(UserStore)
 	if !ok {
@@ -73,11 +73,13 @@ func infoOf(r *Record, now time.Time) Info {
 	}
 }
 
-// Revoke ends the session with this ID if it is user's. Otherwise the error wraps ErrNotFound, whether there is such a
-// session or not. It wraps errors.ErrUnsupported if the store can't revoke; a CookieStore can't know its sessions, and
-// returns nil for any ID, with an event. It is a *StoreError if the store failed, which may take ten times
-// Config.StoreTimeout. To end the request's own session use Session.Destroy: revoked, it is one that has ended, in which
-// nothing can be set any more.
+// Revoke ends the session with this ID if it belongs to user. Otherwise the error wraps ErrNotFound, so that it does
+// not tell whether another user has such a session.
+//
+// The error wraps errors.ErrUnsupported if the store can't revoke. It is a *StoreError if the store failed, which may
+// take ten times Config.StoreTimeout. A CookieStore can't know its sessions: it returns nil for any ID, with an event.
+//
+// To end the request's own session use Session.Destroy. After a Revoke, nothing can be set in it any more.
 func (m *Manager) Revoke(ctx context.Context, user, id string) error {
 	if err := checkUser("Revoke", user); err != nil {
 		return err
@@ -134,12 +136,15 @@ func (m *Manager) loadFollowing(ctx context.Context, user, id string) (*Record, 
 	}
 }
 
-// RevokeUser ends all sessions of user except those whose IDs are given, and returns how many live ones it ended; a
-// CookieStore can't count and returns zero. After it returns, no process accepts them at their next load, except one with
-// a NearCache, for its MaxStaleness at most, and one that does not share the store of WithRevocations. Excepting the ID of
-// a session that this request is about to regenerate keeps that session. It may take ten times Config.StoreTimeout. The
-// error wraps errors.ErrUnsupported if the store can't revoke, and is a *StoreError if it failed; the number is then what
-// was ended.
+// RevokeUser ends all sessions of user except those with the given IDs. It returns how many live ones it ended. A
+// CookieStore can't count, and returns zero. If this request is about to give a session a new ID, the old ID as an
+// exception keeps that session.
+//
+// After it returns, no process accepts these sessions at the next load, with two exceptions: a process with a NearCache
+// may do so for MaxStaleness, and a process that does not share the store of WithRevocations always does.
+//
+// It may take ten times Config.StoreTimeout. The error wraps errors.ErrUnsupported if the store can't revoke. It is a
+// *StoreError if the store failed, and then the number says how many were ended.
 func (m *Manager) RevokeUser(ctx context.Context, user string, except ...string) (int, error) {
 	if err := checkUser("RevokeUser", user); err != nil {
 		return 0, err

@@ -14,17 +14,17 @@ import (
 	"unicode/utf8"
 )
 
-// Values are a session's values by key, each a JSON text. They are kept as the record's binary form has them, and a value
-// is looked for when it is read. They are never modified; the zero Values has none.
+// Values are the values of a session by key, each as a JSON text. They are kept in the record's binary form, and a
+// value is looked up when it is read. They never change. The zero Values is empty.
 type Values struct {
 	packed []byte // sorted by key; of each the key and the JSON text, both with their length in front
 	n      int
 }
 
-// NewValues returns the values of m, of which it keeps nothing. A nil value is none.
+// NewValues returns the values of m. It keeps no reference to m. A nil value is left out.
 func NewValues(m map[string]json.RawMessage) Values { return Values{}.edit(editsOf(m)) }
 
-// Get returns the value of key, or nil if there is none. It is a part of what v keeps, and must not be modified.
+// Get returns the value of key, or nil if there is none. The result must not be changed, because it is a part of v.
 func (v Values) Get(key string) json.RawMessage {
 	for rest := v.packed; len(rest) > 0; {
 		var name, raw []byte
@@ -39,13 +39,13 @@ func (v Values) Get(key string) json.RawMessage {
 	return nil
 }
 
-// Len returns how many values there are.
+// Len returns the number of values.
 func (v Values) Len() int { return v.n }
 
-// IsZero reports whether there are none.
+// IsZero reports whether there are no values.
 func (v Values) IsZero() bool { return v.n == 0 }
 
-// All returns the keys, sorted, with their values. These are parts of what v keeps, and must not be modified.
+// All returns the keys in order, with their values. The values must not be changed, because they are parts of v.
 func (v Values) All() iter.Seq2[string, json.RawMessage] {
 	return func(yield func(string, json.RawMessage) bool) {
 		for rest := v.packed; len(rest) > 0; {
@@ -205,7 +205,7 @@ func (v Values) MarshalJSON() ([]byte, error) {
 
 var errNoValues = errors.New("session: the values are not a JSON object in which each key is there once")
 
-// UnmarshalJSON reads a JSON object. A null means that there are no values; a key that is there twice is an error.
+// UnmarshalJSON reads a JSON object. Null means that there are no values. A key that occurs twice is an error.
 func (v *Values) UnmarshalJSON(b []byte) error {
 	if string(bytes.TrimSpace(b)) == "null" {
 		*v = Values{}

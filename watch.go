@@ -22,19 +22,22 @@ var (
 	ErrExpired = fmt.Errorf("%w: it is past its limits", ErrSessionEnded)
 )
 
-// Watch returns a context derived from ctx that also ends when the session does: for a WebSocket, a stream of events or a
-// long poll, which would otherwise go on as signed in after the logout. context.Cause then returns ErrLoggedOut, ErrRevoked,
-// ErrRegenerated or ErrExpired, or ErrSessionEnded itself where the store has forgotten how. Without a session it has ended
-// from the start, with ErrSessionEnded or the error of the load.
+// Watch returns a context derived from ctx that also ends when the session ends. It is for a WebSocket, a stream of
+// events or a long poll, which would otherwise go on as signed in after the logout. When it has ended, context.Cause
+// returns ErrLoggedOut, ErrRevoked, ErrRegenerated or ErrExpired, or ErrSessionEnded if the store no longer knows why.
+// Without a session the context has ended from the start, with ErrSessionEnded or the error of the load.
 //
-// How soon it ends: at once for what this Manager ends, and with a MemoryStore; as soon as the message arrives with a
-// RedisStore, whichever process ends the session; and within 30 seconds by Config.Clock in any case, as each watched session is
-// looked at so often. That is no use of the session, and Manager.Passive makes the request itself none. While the store
-// can't be asked the context stays, up to the session's limits as far as they are known. A session in a cookie is held to
-// the limits that this request's cookie states: a page whose other requests lengthened it connects again.
+// The context ends at once if this Manager ends the session, or with a MemoryStore. With a RedisStore it ends as soon
+// as a message arrives, whichever process ended the session. In any other case it ends within 30 seconds by
+// Config.Clock, because each watched session is checked that often. The check is not a use of the session. To keep the
+// request itself from counting as a use, wrap it in Manager.Passive.
 //
-// It takes no goroutine for each session, and some memory until ctx ends: let that be the request's, or another one that
-// ends with the connection. Use net/http's request context only as long as the handler runs.
+// If the store can't be asked, the context goes on until the session's limits as they are known. For a session in a
+// cookie these are the limits in this request's cookie. If other requests extend the session, the page has to connect
+// again.
+//
+// A watched session takes no goroutine, and takes some memory until ctx ends. So ctx should be the request's context,
+// or another one that ends with the connection. The request's context of net/http ends when the handler returns.
 func (s *Session) Watch(ctx context.Context) context.Context {
 	st := s.open()
 	failure, id := st.loadErr, st.view.id()
@@ -57,15 +60,15 @@ func (s *Session) Watch(ctx context.Context) context.Context {
 	return watching
 }
 
-// An EndNotifier is a Store that tells at once which sessions have ended, in whatever process: for Session.Watch, which else
-// looks every 30 seconds. It is optional, and found by type assertion.
+// An EndNotifier is a Store that reports at once which sessions have ended, in any process. Session.Watch uses it.
+// Without it, Watch checks every 30 seconds. It is optional, and found by type assertion.
 type EndNotifier interface {
 	Store
 
-	// NotifyEnds has ended called with the ID of each session in whose place a tombstone was put, from now on until stop is
-	// called, and with "" whenever some may have been missed. A message that is lost, comes late or names a session that
-	// stands does no harm. NotifyEnds and stop return at once, and a server that is away is no error; a call of ended may still be
-	// under way after stop. Calls of ended return at once.
+	// NotifyEnds makes the store call ended with the ID of each session that gets a tombstone, until stop is called. It
+	// calls ended with "" if it may have missed some. It does no harm if a report is lost, comes late, or names a
+	// session that has not ended. NotifyEnds and stop return at once, and it is no error if the server can't be
+	// reached. A call of ended may still be under way after stop. A call of ended returns at once.
 	NotifyEnds(ended func(id string)) (stop func())
 }
 

@@ -20,30 +20,30 @@ import (
 	"github.com/doorman-go/session"
 )
 
-// FromGorilla returns a function for session.Config.Adopt that takes over the sessions that store kept under name. The
-// store is to have the keys and Options of the one that wrote them, the keys in one order at all instances. Stores that
-// are not listed here are read by the interface.
+// FromGorilla returns a function for session.Config.Adopt that takes over the sessions that store keeps under name.
+// Store must have the same keys and Options as the one that wrote them, and the keys must be in the same order in all
+// instances. When an old session ends depends on the store:
 //
-//   - CookieStore: the session ends as long after the cookie was written as the store's Options.MaxAge says, or the codecs'
-//     own age if that is sooner. Where the first has passed, and gorilla still accepts the cookie, it was written with a
-//     longer MaxAge: then the second counts. There is no old session to end.
-//   - FilesystemStore: the same. The file is deleted with the old session.
-//   - RediStore of github.com/boj/redistore: the session ends with its key in Redis, whose time to live is asked for, or
-//     when the codecs refuse the cookie.
-//   - any other: when the session ends is not known.
+//   - CookieStore: the session ends when the store's Options.MaxAge has passed since the cookie was written, or the
+//     codecs' own age if that is shorter. If MaxAge has passed and gorilla still accepts the cookie, it was written
+//     with a longer MaxAge, and then only the codecs' age counts. There is no old session to end.
+//   - FilesystemStore: the same. The end of the old session deletes its file.
+//   - RediStore of github.com/boj/redistore: the session ends when its key in Redis expires, or when the codecs refuse
+//     the cookie, whichever is earlier.
+//   - any other store: the end is not known. It is read by gorilla's interface.
 //
-// gorilla does not store the MaxAge, nor any of the Options, that were set for one session: Persistent and Cookies
-// follow the store's. Where yours were others, give FromGorilla a store of its own with the longest MaxAge that was
-// used, and have Convert decide.
+// Gorilla does not store the MaxAge or other Options that were set for one session, so Persistent and Cookies follow
+// the store's Options. If your sessions had others, give FromGorilla a store of its own with the longest MaxAge that
+// was used, and decide in Convert.
 //
-// A key that is no string comes to Convert as fmt.Sprint writes it: with "type key int" and "const user key = 0" it is
-// "0". Keys other than texts, integers and booleans, and two that are written alike, are errors that name them. Flashes
-// come as a value: a []any under "_flash", or under the key that AddFlash was given.
+// A key that is not a string comes to Convert as fmt.Sprint writes it: with "type key int" and "const user key = 0" it
+// is "0". Keys other than texts, integers and booleans are errors that name them. So are two keys that are written
+// alike. Flashes come as a value: a []any under "_flash", or under the key that AddFlash was given.
 //
-// There is nothing to take over where no key opens the cookie, or it is too old, where the store does not have the
-// session, and where that can't be decoded. The cookie must have another name than session.Config.Name.
+// There is nothing to take over if no key opens the cookie, if it is too old, if the store does not have the session,
+// or if the session can't be decoded. The cookie must have another name than session.Config.Name.
 //
-// It panics if store or convert is nil or name is empty: a program is told at its start.
+// FromGorilla panics if store or convert is nil or name is empty, so that the program learns of it at its start.
 func FromGorilla(store sessions.Store, name string, convert Convert) func(*http.Request) (*session.Adopted, error) {
 	if store == nil || name == "" || convert == nil {
 		panic("migrate: FromGorilla needs a store, the name of its sessions, and a Convert")

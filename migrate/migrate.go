@@ -14,16 +14,16 @@ import (
 
 // Convert translates the values of an old session. It sets User, Values and AuthenticatedAt:
 //
-//   - values are the old session's, and Convert's to keep: for many applications a.Values = values is enough. What stands
-//     in them is what the old library decoded: its types, and nil for no value.
+//   - values are the values of the old session, as the old library decoded them: with its types, and nil for no value.
+//     Convert may keep the map. For many applications a.Values = values is enough.
 //   - a.User is "" when Convert is called. Without a User the session is a visitor's.
-//   - a.Values is an empty map when Convert is called. What Convert does not put there is dropped.
-//   - a.AuthenticatedAt is zero when Convert is called. Neither library stores when somebody signed in: set it only where
-//     the application itself kept that time. The time of a last save is another one.
-//   - a.Deadline is the end of the old session, or zero where the old library does not tell. Convert may bring it forward.
-//     A later one counts as the one that there was.
-//   - a.Persistent is what the old library tells. Neither of them stores all that an application may have set for one
-//     session, so Convert may change it.
+//   - a.Values is an empty map when Convert is called. A value that Convert does not put there is dropped.
+//   - a.AuthenticatedAt is zero when Convert is called. Neither library stores when a user signed in. Set it only if
+//     your application stored that time. The time of the last save is not it.
+//   - a.Deadline is the end of the old session, or zero if the old library does not tell. Convert may make it earlier.
+//     A later one has no effect.
+//   - a.Persistent is what the old library tells. It may not know what your application set for one session, so Convert
+//     may change it.
 //
 // An error that wraps session.ErrNotFound means that there is nothing to take over: the request is a visitor's. Any
 // other error counts as a failure of the old store: the request is answered with 503, and the next one tries again.

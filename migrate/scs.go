@@ -16,16 +16,17 @@ import (
 // rememberMe is the key under which scs keeps what RememberMe was called with.
 const rememberMe = "__rememberMe"
 
-// FromSCS returns a function for session.Config.Adopt that takes over the sessions of manager, which is to be the one
-// that wrote them: the same Store, Codec, Cookie and HashTokenInStore. Its middleware is not used, and must not be
-// mounted any more: it would write again what was taken over.
+// FromSCS returns a function for session.Config.Adopt that takes over the sessions of manager. Manager must have the
+// same Store, Codec, Cookie and HashTokenInStore as the one that wrote them. Do not mount its middleware any more: it
+// would write sessions again that were taken over.
 //
-// Known of the old session are its values, its deadline, SetDeadline included, and whether its cookie is persistent,
-// RememberMe included. Not known is when the user signed in. There is nothing to take over where scs does not find the
-// session, its IdleTimeout included, and where its Codec can't decode it. The cookie must have another name than
-// session.Config.Name.
+// From the old session come its values, its deadline, also after SetDeadline, and whether its cookie is persistent,
+// also after RememberMe. Scs does not store when the user signed in. There is nothing to take over if scs does not find
+// the session, if the session is past scs's IdleTimeout, or if its Codec can't decode it. The cookie must have another
+// name than session.Config.Name.
 //
-// It panics if manager or convert is nil, or if manager was not made by scs.New: a program is told at its start.
+// FromSCS panics if manager or convert is nil, or if scs.New did not make manager, so that the program learns of it at
+// its start.
 func FromSCS(manager *scs.SessionManager, convert Convert) func(*http.Request) (*session.Adopted, error) {
 	switch {
 	case convert == nil:

@@ -13,12 +13,12 @@ import (
 // deleteAfter is how long after its time the server deletes a document, so that clocks may differ.
 const deleteAfter = time.Minute
 
-// CreateIndexes creates what is missing of the two indexes: by user, and by the time after which the server deletes a
-// document. Several processes may call it at once. Where nothing is missing it changes nothing, and needs no right but
-// to list indexes. An index that is there and would do harm is an error.
+// CreateIndexes creates the two indexes, if they are missing: one by user, and one by the time after which the server
+// deletes a document. Several processes may call it at the same time. If nothing is missing, it needs only the right to
+// list indexes. An existing index that would do harm is an error.
 //
-// Without the first a list reads the whole collection. Without the second nothing is ever deleted. Neither opens a
-// session that is over: that the Manager sees to.
+// Without the first index a list reads the whole collection. Without the second the server deletes nothing. Neither
+// lets anybody open a session that is over, because the Manager checks the limits.
 func (s *Store) CreateIndexes(ctx context.Context) error {
 	ctx = alone(ctx)
 	there, err := s.listIndexes(ctx)

@@ -22,28 +22,29 @@ import (
 	"github.com/doorman-go/session"
 )
 
-// Store keeps sessions in a collection. It lists them by user, and ends them in one step. MongoDB sees the hash of a token
-// only.
+// Store keeps sessions in a collection. It lists sessions by user, and ends a session in one step. MongoDB sees only
+// the hash of a token.
 //
-// Several swaps are made one by one, in their order. A failover can lose nothing that was acknowledged by a majority.
-// Until a primary that is cut off notices that it was replaced, some seconds, it can still answer a load with what has
-// ended since; Options.Linearizable closes that gap.
+// It makes several swaps one by one, in their order. A failover loses no change that a majority acknowledged. A primary
+// that is cut off needs some seconds to notice that it was replaced. Until then it can answer a load with a session
+// that has ended since. Options.Linearizable prevents that.
 //
-// A context that carries a MongoDB session ([mongo.NewSessionContext]) is used without it: sessions do not become part
-// of an application's transaction.
+// It does not use the MongoDB session of a context (mongo.NewSessionContext). So sessions do not become part of an
+// application's transaction.
 type Store struct {
 	collection *mongo.Collection
 }
 
 // Options are the options of a Store. The zero value is good.
 type Options struct {
-	// WriteConcern is what each change waits for, whatever the client is configured for. The default is the journals of a
-	// majority of the replica set, or of the single server. A named concern of the replica set (getLastErrorModes) may ask
-	// for more. A number of members is refused, since it need not be a majority, and so is a concern that does not wait.
+	// WriteConcern is what each change waits for, whatever the settings of the client are. The default waits for the
+	// journals of a majority of the replica set, or for that of the single server. A named concern of the replica set
+	// (getLastErrorModes) may ask for more. A number of members is refused, because it may be less than a majority. A
+	// concern that does not wait is refused too.
 	WriteConcern *writeconcern.WriteConcern
 
-	// Linearizable makes each load and each list ask a majority whether the server is still the primary. It costs them a
-	// round trip between the servers, and needs a replica set or a sharded cluster. The default is to believe the primary
+	// Linearizable makes each load and each list ask a majority whether the server is still the primary. That costs a
+	// round trip between the servers, and needs a replica set or a sharded cluster. The default is to trust the primary
 	// (read concern "local").
 	Linearizable bool
 }
@@ -54,11 +55,12 @@ var (
 	_ session.Ender     = (*Store)(nil)
 )
 
-// New returns a store in a collection that holds nothing else. It asks the server nothing: an application may start before
-// its database. [Store.CreateIndexes] makes the indexes.
+// New returns a store in a collection that holds nothing else. It does not ask the server, so an application may start
+// before its database. Store.CreateIndexes creates the indexes.
 //
-// Of the client's settings, read and write concern, read preference, and what changes how values are encoded do not
-// apply: all reads go to the primary. A shared collection in a sharded cluster needs _id, or its hash, as the shard key.
+// It ignores the client's read concern, write concern and read preference, and settings that change how values are
+// encoded. All reads go to the primary. If the collection is in a sharded cluster, the shard key must be _id or its
+// hash.
 func New(collection *mongo.Collection, opts Options) (*Store, error) {
 	if collection == nil {
 		return nil, errors.New("mongostore: the collection is nil")
@@ -112,7 +114,7 @@ func (s *Store) Load(ctx context.Context, token session.Token) (*session.Record,
 	return readRecordOf(token.ID(), raw)
 }
 
-// Swap implements session.Store. Several swaps are made one by one, in their order, up to the first that fails.
+// Swap implements session.Store. It makes several swaps one by one, in their order, and stops at the first that fails.
 func (s *Store) Swap(ctx context.Context, token session.Token, swaps ...session.Swap) (session.Token, error) {
 	documents := make([]bson.D, len(swaps))
 	for i, swap := range swaps {

@@ -12,8 +12,8 @@
 //   - doorman.session.events, a counter of what happened to sessions
 //
 // The attributes are doorman.session.operation (the kind), doorman.session.store, doorman.session.near_cache, error.type, and
-// of events doorman.session.event and doorman.session.reason. None has a session's ID or a user's name. What a driver does for
-// an operation is the driver's own instrumentation's to tell, by the conventions for databases; its spans stand beside these.
+// of events doorman.session.event and doorman.session.reason. None has a session's ID or a user's name. The database's
+// driver may have an instrumentation of its own. Its spans stand beside these.
 package otelsession
 
 import (
@@ -48,12 +48,12 @@ type Options struct {
 	TracerProvider trace.TracerProvider // nil = otel.GetTracerProvider
 	MeterProvider  metric.MeterProvider // nil = otel.GetMeterProvider
 
-	// Attributes are on every span and metric: where a process has several Managers, one that tells which. The default is
-	// none.
+	// Attributes are added to every span and metric. If a process has several Managers, add one that names the Manager.
+	// The default is none.
 	Attributes []attribute.KeyValue
 
-	// Events has the request's span get an event for what happens to the session, in addition to the counter. The default
-	// is off.
+	// Events adds an event to the request's span for everything that happens to the session, beside the counter. The
+	// default is off.
 	Events bool
 }
 

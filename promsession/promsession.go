@@ -23,11 +23,11 @@ import (
 
 // Options are the options of a Collector. The zero value is good.
 type Options struct {
-	// Namespace stands in front of every metric's name, with an underscore. The default is "session".
+	// Namespace begins every metric's name, before an underscore. The default is "session".
 	Namespace string
 
-	// Labels are on every metric. Set them where a process has several Managers, such as {"manager": "admin"}: two
-	// Collectors without can't be registered together. The default is none.
+	// Labels are added to every metric. Set them if a process has several Managers, for example {"manager": "admin"}: two
+	// Collectors without labels can't be registered together. The default is none.
 	Labels prometheus.Labels
 
 	// Buckets are the upper bounds of the durations, in seconds, growing. The default is DefaultBuckets.
@@ -51,7 +51,7 @@ type Collector struct {
 
 var _ prometheus.Collector = (*Collector)(nil)
 
-// New returns a Collector. It panics if Namespace or a label is no valid name, as the functions of package prometheus do.
+// New returns a Collector. It panics if Namespace or a label is not a valid name, as the functions of package prometheus do.
 func New(opts Options) *Collector {
 	if opts.Namespace == "" {
 		opts.Namespace = "session"

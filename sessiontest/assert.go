@@ -10,7 +10,7 @@ import (
 	"github.com/doorman-go/session"
 )
 
-// Reader is a session to make assertions about: a *session.Session or a *Session.
+// Reader is a session that the assertions look at: a *session.Session or a *Session.
 type Reader interface {
 	ID() string
 	User() string
@@ -40,7 +40,7 @@ func Anonymous(tb testing.TB, s Reader) {
 	}
 }
 
-// Value fails the test unless the session has want under key.
+// Value fails the test unless the session has the value want under key.
 //
 //	sessiontest.Value(t, s, "cart", []string{"tea"})
 func Value[T any](tb testing.TB, s Reader, key session.Key[T], want T) {
@@ -54,7 +54,7 @@ func Value[T any](tb testing.TB, s Reader, key session.Key[T], want T) {
 	}
 }
 
-// NoValue fails the test if the session has something under key, which is a session.Key or a string.
+// NoValue fails the test if the session has a value of key, which is a session.Key or a string.
 func NoValue[K ~string](tb testing.TB, s Reader, key K) {
 	tb.Helper()
 	var got any
@@ -87,9 +87,9 @@ func trouble(s Reader) string {
 	return ""
 }
 
-// CookieAttributes fails the test unless the header sets want.Name exactly once, with the attributes of want. Value,
-// Expires and MaxAge are not compared, except in whether the cookie is deleted, lasts or goes with the browser: a MaxAge
-// below zero, above it, or zero. It returns the cookie, or nil.
+// CookieAttributes fails the test unless the header sets the cookie want.Name exactly once, with the attributes of
+// want. It does not compare Value and Expires. Of MaxAge it compares only the sign: negative deletes the cookie,
+// positive keeps it, and zero means that it ends with the browser. It returns the cookie, or nil.
 func CookieAttributes(tb testing.TB, h http.Header, want http.Cookie) *http.Cookie {
 	tb.Helper()
 	var found []*http.Cookie

@@ -15,9 +15,9 @@ import (
 	"github.com/doorman-go/session"
 )
 
-// Jar is a cookie jar that treats http URLs as https ones: net/http/cookiejar keeps Secure cookies from plain HTTP,
-// except, in recent versions of Go, on localhost and loopback addresses, and a test should not have to turn Secure off
-// for that. NewJar makes one; a Jar around a jar of one's own works as well.
+// Jar is a cookie jar that treats http URLs as https ones. The jar of net/http/cookiejar does not send Secure cookies
+// over plain HTTP (recent versions of Go do on localhost and loopback addresses), and a test should not have to turn
+// Secure off for that. NewJar makes one. You can also put a Jar around a jar of your own.
 type Jar struct{ http.CookieJar }
 
 // NewJar returns an empty jar.
@@ -47,8 +47,8 @@ func secured(u *url.URL) *url.URL {
 	return &next
 }
 
-// Serve has handler answer r with the jar's cookies, as over HTTPS but without a server, and keeps the cookies of the
-// answer.
+// Serve calls handler with r and the jar's cookies, as over HTTPS but without a server. It keeps the cookies of the
+// response.
 func (j *Jar) Serve(handler http.Handler, r *http.Request) *httptest.ResponseRecorder {
 	if r.TLS == nil {
 		r.TLS = &tls.ConnectionState{Version: tls.VersionTLS13, HandshakeComplete: true, ServerName: r.Host}
@@ -68,8 +68,8 @@ func addCookies(r *http.Request, cookies []*http.Cookie) {
 	}
 }
 
-// RecorderJar returns a jar that holds the cookies that a recorded response set, and writes what becomes of them into
-// its header: for Transaction, and for the next request with AddCookies.
+// RecorderJar returns a jar with the cookies that a recorded response set. It writes changes of them into the
+// response's header. Use it for Transaction, and then AddCookies for the next request.
 func RecorderJar(w *httptest.ResponseRecorder) http.CookieJar { return recorderJar{w} }
 
 type recorderJar struct{ w *httptest.ResponseRecorder }
@@ -92,15 +92,15 @@ func (j recorderJar) SetCookies(_ *url.URL, cookies []*http.Cookie) {
 	}
 }
 
-// AddCookies gives r the cookies that a recorded response set, as a browser would.
+// AddCookies adds to r the cookies that a recorded response set, as a browser would.
 func AddCookies(r *http.Request, w *httptest.ResponseRecorder) {
 	addCookies(r, RecorderJar(w).Cookies(nil))
 }
 
-// Transaction opens the session whose cookie jar holds for target, lets f read and change it, saves it, and has jar hold
-// the cookie that results. With an empty jar it begins a session: that is how a test seeds one. Target is a URL, or a
-// path of a request that httptest.NewRequest made; jar is any http.CookieJar, or RecorderJar. A session that can't be
-// loaded or saved is fatal.
+// Transaction opens the session whose cookie jar has for target, calls f to read and change it, saves it, and puts the
+// resulting cookie into jar. With an empty jar it starts a session, so a test can prepare one. Target is a URL, or the
+// path of a request that httptest.NewRequest made. Jar is any http.CookieJar, or a RecorderJar. If the session can't be
+// loaded or saved, the test fails at once.
 func Transaction(tb testing.TB, manager *session.Manager, jar http.CookieJar, target string, f func(*session.Session)) {
 	tb.Helper()
 	u, err := url.Parse(target)

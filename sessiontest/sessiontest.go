@@ -1,17 +1,17 @@
-// Package sessiontest tests what uses sessions. It comes in two parts.
+// Package sessiontest helps to test code that uses sessions. It has two parts.
 //
-// A handler by itself: [NewRequest] makes a request that carries a session as the test wants it, and returns the
-// session too, in which the test reads what the handler left. There is no server, cookie or store.
+// To test a handler by itself, [NewRequest] makes a request with a session, and returns both. After the handler has run, the
+// test looks at the session. There is no server, cookie or store.
 //
 //	r, s := sessiontest.NewRequest("POST", "/logout", nil, sessiontest.Seed{User: "ada"})
 //	logout(httptest.NewRecorder(), r)
 //	sessiontest.Anonymous(t, s)
 //
-// A handler behind its middleware: [NewJar] is a cookie jar that works with httptest.Server, [Jar.Serve] does without a
-// server, and [Transaction] opens the session whose cookie a jar or a recorder holds, for the test to read and change.
-// [Store] is a store with faults on demand, and [Clock] a clock to move.
+// To test a handler with its middleware, [NewJar] makes a cookie jar that works with httptest.Server. [Jar.Serve] works without
+// a server. [Transaction] opens the session whose cookie is in a jar or a recorder, so that the test can read and change it.
+// [Store] is a store that fails on demand, and [Clock] is a clock that the test moves.
 //
-// It needs the standard library only, and any testing.TB.
+// It needs only the standard library, and any testing.TB.
 package sessiontest
 
 import (
@@ -28,10 +28,10 @@ import (
 	"github.com/doorman-go/session"
 )
 
-// Values are a session's values by key. They are encoded as JSON, as Session.Set does, without a look at their size.
+// Values are a session's values by key. They are encoded as JSON, as by Session.Set. Their size is not checked.
 type Values map[string]any
 
-// Seed is a session as it is when the request comes in. The zero Seed is a visitor without one.
+// Seed describes the session at the start of the request. The zero Seed is a visitor without a session.
 type Seed struct {
 	User    string // logged in, if not empty
 	Values  Values
@@ -40,21 +40,21 @@ type Seed struct {
 	Authenticated time.Time // the login; zero for a minute ago, if there is a user
 }
 
-// Session is the session of a handler under test: what is set in it is what the handler left there.
+// Session is the session of a handler under test. The test reads from it what the handler has set.
 type Session struct {
 	*session.Session
 	before string // the ID
 }
 
-// NewRequest returns a request with a session like seed in its context, and that session. It panics if a value can't be
-// encoded, as httptest.NewRequest does on a bad target.
+// NewRequest returns a request whose context has a session like seed, and that session. It panics if a value can't be
+// encoded, as httptest.NewRequest does for a bad target.
 func NewRequest(method, target string, body io.Reader, seed Seed) (*http.Request, *Session) {
 	r := httptest.NewRequest(method, target, body)
 	ctx, s := Context(r.Context(), seed)
 	return r.WithContext(ctx), s
 }
 
-// Context is NewRequest for what takes a context.
+// Context does what NewRequest does, for code that takes a context.
 func Context(ctx context.Context, seed Seed) (context.Context, *Session) {
 	s := &Session{Session: seed.session()}
 	s.before = s.ID()
@@ -100,11 +100,11 @@ func encode(key string, value any) json.RawMessage {
 	return raw
 }
 
-// Regenerated reports whether the session goes on under a new ID.
+// Regenerated reports whether the session got a new ID.
 func (s *Session) Regenerated() bool { return s.before != "" && !s.IsNew() && s.ID() != s.before }
 
-// LoggedIn reports whether the handler logged a user in, as against finding one logged in.
+// LoggedIn reports whether the handler signed a user in. It is false for a user who was signed in before.
 func (s *Session) LoggedIn() bool { return s.IsNew() && s.User() != "" }
 
-// Destroyed reports whether the handler logged out. It may have set values since, which begin a new session.
+// Destroyed reports whether the handler signed out. It may have set values afterwards, which start a new session.
 func (s *Session) Destroyed() bool { return s.before != "" && s.IsNew() && s.User() == "" }

@@ -12,8 +12,8 @@ import (
 	"github.com/doorman-go/session"
 )
 
-// Store is a store in memory that fails when a test wants it to, and keeps a log of its calls. It lists a user's sessions
-// and ends one in one step. Where nothing was asked for it is as good as session.MemoryStore.
+// Store is a store in memory that fails when a test wants it to, and logs its calls. It lists a user's sessions, and
+// ends a session in one step. As long as nothing else was asked of it, it works like session.MemoryStore.
 type Store struct {
 	memory *session.MemoryStore
 
@@ -68,11 +68,11 @@ func NewStore() *Store {
 	}
 }
 
-// Fail makes the n-th call of a kind from now fail with err: 1 is the next. It is not made.
+// Fail makes the n-th call of this kind from now fail with err, without effect. 1 is the next call.
 func (s *Store) Fail(op Op, n int, err error) { s.addFault(op, fault{n: n, err: err}) }
 
-// Lose makes the n-th call of a kind from now lose its answer: it is made, and returns err. That is a connection that
-// broke between the two.
+// Lose makes the n-th call of this kind from now lose its answer: it takes effect, and returns err. That is what a
+// caller sees when a connection breaks before the answer.
 func (s *Store) Lose(op Op, n int, err error) { s.addFault(op, fault{n: n, lost: true, err: err}) }
 
 func (s *Store) addFault(op Op, f fault) {
@@ -82,28 +82,28 @@ func (s *Store) addFault(op Op, f fault) {
 	s.faults[op] = append(s.faults[op], f)
 }
 
-// Down makes all calls fail with err until it is called with nil.
+// Down makes all calls fail with err. Down(nil) ends that.
 func (s *Store) Down(err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.down = err
 }
 
-// EndBetween ends the session that is swapped next just before that, as if another request had logged out since this one
-// loaded it. The Swap that begins a session does not count.
+// EndBetween ends the session of the next Swap just before that Swap, as if another request had logged out since this
+// one loaded the session. A Swap that starts a session does not count.
 func (s *Store) EndBetween() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.ends = true
 }
 
-// Gate holds calls up.
+// Gate makes a call wait.
 type Gate struct {
 	reached, opened chan struct{}
 	once            sync.Once
 }
 
-// Hold makes the next call of a kind wait until the gate is opened or the call's context ends, as one of a store that
+// Hold makes the next call of this kind wait until the gate is opened or the call's context ends, like a store that
 // hangs.
 func (s *Store) Hold(op Op) *Gate {
 	g := &Gate{reached: make(chan struct{}), opened: make(chan struct{})}
@@ -113,20 +113,20 @@ func (s *Store) Hold(op Op) *Gate {
 	return g
 }
 
-// Reached is closed when a call has come to the gate.
+// Reached returns a channel that is closed when a call waits at the gate.
 func (g *Gate) Reached() <-chan struct{} { return g.reached }
 
-// Open lets the call go on. Opening an open gate does nothing.
+// Open lets the call go on. To open it again has no effect.
 func (g *Gate) Open() { g.once.Do(func() { close(g.opened) }) }
 
-// Calls returns the calls that have returned, in that order.
+// Calls returns the calls that have returned, in the order in which they did.
 func (s *Store) Calls() []Call {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return slices.Clone(s.calls)
 }
 
-// Reset forgets the log.
+// Reset empties the log.
 func (s *Store) Reset() {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -73,7 +73,7 @@ const (
 		"AND table_name = ? AND index_name = ? LIMIT 1"
 )
 
-// Schema returns the statements that make the table and its indexes, for migrations of one's own.
+// Schema returns the statements that create the table and its indexes, for your own migrations.
 func (s *Store) Schema() []string {
 	objects := s.objects()
 	if s.dialect == MySQL {
@@ -86,8 +86,8 @@ func (s *Store) Schema() []string {
 	return statements
 }
 
-// CreateTable creates the table and its indexes as far as they are missing, and nothing else. Several processes may call it
-// at once. Where nothing is missing it needs no right to create anything. A table of the name that is not a Store's is an
+// CreateTable creates the table and its indexes, if they are missing. Several processes may call it at the same time.
+// If nothing is missing, it needs no right to create anything. A table with the same name that is not a Store's is an
 // error.
 func (s *Store) CreateTable(ctx context.Context) error {
 	const tries = 10 // more than processes that start at once get in each other's way

@@ -5,11 +5,11 @@
 //	err = store.CreateTable(ctx)
 //	sessions, err := session.New(store, session.Config{})
 //
-// The store starts nothing in the background: call [Store.Sweep] now and then, or the table grows.
+// The store runs nothing in the background. Call [Store.Sweep] regularly, or the table grows.
 //
 // A change is one statement, which replaces a record only if its revision is still the one that was read. A login ends one
-// session and begins another: on PostgreSQL that is one statement too, elsewhere a short transaction. The database must be
-// the primary: a replica that is behind opens what has ended.
+// session and starts another. On PostgreSQL that is one statement too, and elsewhere a short transaction. The database must be
+// the primary: a replica that lags opens sessions that have ended.
 package sqlstore
 
 import (
@@ -34,20 +34,20 @@ const (
 
 // Options are the options of a Store. The zero value is good.
 type Options struct {
-	// Table is the table's name, or schema.table (MySQL: database.table). It is quoted, so it counts as it is written,
-	// capitals included. Allowed are ASCII letters, digits, "_", "-" and "$", and as many as the database takes: 63 on
-	// PostgreSQL, 64 on MySQL. The default is "sessions".
+	// Table is the table's name, or schema.table (MySQL: database.table). It is quoted, so capitals count. It may have
+	// ASCII letters, digits, "_", "-" and "$", and as many of them as the database allows: 63 on PostgreSQL, 64 on
+	// MySQL. The default is "sessions".
 	Table string
 
 	// Clock tells Sweep the time. The default is time.Now.
 	Clock func() time.Time
 }
 
-// Store keeps sessions in a table. It lists them by user and ends them in one step. It is safe for several goroutines, and
-// for several processes that share a table. Statements that meet a deadlock, a serialization failure, a lock that was not
-// free in time, or a connection that was cut are tried again until the context's deadline.
+// Store keeps sessions in a table. It lists sessions by user, and ends a session in one step. Several goroutines may
+// use it at the same time, and several processes may share a table. A statement is tried again until the context's
+// deadline if it meets a deadlock, a serialization failure, a lock that is not free in time, or a broken connection.
 //
-// A login or another change of two sessions is made whole or not at all.
+// It makes a login, or any other change of two sessions, whole or not at all.
 type Store struct {
 	db      *sql.DB
 	dialect Dialect
@@ -63,10 +63,10 @@ var (
 	_ session.AllStore  = (*Store)(nil)
 )
 
-// New returns a store in db, which stays the caller's to close. It does not ask the database anything: an application may
-// start before its database does. CreateTable makes the table.
+// New returns a store in db. The caller closes db. New does not ask the database, so an application may start before
+// its database. CreateTable creates the table.
 //
-// On SQLite each connection needs a busy_timeout; a connection without one is refused when it is first used.
+// On SQLite each connection needs a busy_timeout. A connection without one is refused when it is first used.
 func New(db *sql.DB, dialect Dialect, opts Options) (*Store, error) {
 	if db == nil {
 		return nil, errors.New("sqlstore: no *sql.DB was given")

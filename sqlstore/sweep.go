@@ -13,11 +13,11 @@ const clockTolerance = 10 * time.Second
 // maxDelete is how many rows one statement deletes on MySQL, where they are named.
 const maxDelete = 1000
 
-// Sweep deletes sessions and tombstones that nobody can use any more, at most limit of them, and returns how many they
-// were. Fewer than limit means that nothing is left, or that others are changing or deleting the rest at this moment.
+// Sweep deletes sessions and tombstones that nobody can use any more, at most limit of them. It returns how many it
+// deleted. A number below limit means that nothing is left, or that others are changing or deleting the rest.
 //
-// Readers do not wait for it. A writer waits for it if it wants a row of this batch; on SQLite, which has one writer at a
-// time, every writer waits for the batch. A limit of 1000 is good for most, 100 for SQLite; one under 1 is an error.
+// Readers do not wait for it. A writer waits for it if it needs a row of this batch. SQLite has one writer at a time,
+// so there every writer waits for the batch. A limit of 1000 is good for most databases, and less than 1 is an error.
 //
 // A session that nobody uses is deleted at most a day after its end, and a tombstone within an hour of its own.
 func (s *Store) Sweep(ctx context.Context, limit int) (int, error) {

@@ -1,13 +1,12 @@
-// Package storetest is the contract of [session.Store] as a test. Whoever writes a store runs it:
+// Package storetest tests whether a store keeps the contract of session.Store. Whoever writes a store runs it:
 //
 //	func TestStore(t *testing.T) {
 //		storetest.Run(t, func(t *testing.T) session.Store { return NewStore() })
 //	}
 //
-// Each subtest is named by what it proves. A store whose swaps are atomic passes, and so does one that makes them one by
-// one, in their order. What a store may do without ([session.Ender], [session.UserStore], [session.UserEnder]) is found
-// and tested where it is there, and said (go test -v) where it is not. So is what a store that keeps the session in the
-// cookie itself can't hold.
+// The name of each subtest says what it shows. A store may make several swaps all or none, or one by one in their order. Optional
+// interfaces (session.Ender, session.UserStore, session.UserEnder) are tested if the store has them. Go test -v names
+// those that it does not have. It also names what a store can't do that keeps the session in the cookie.
 package storetest
 
 import (
@@ -20,9 +19,10 @@ import (
 	"github.com/doorman-go/session"
 )
 
-// Run proves that a store keeps the contract. It calls newStore once for each subtest, and once more where it tries what
-// another process does. The stores may share a database, and those of one subtest should if stores of several processes
-// do: no ID and no user occurs in two subtests. Run it with -race.
+// Run tests that a store keeps the contract of session.Store. It calls newStore once for each subtest. Where a subtest
+// needs another process, it calls newStore again. The stores may share a database, because no ID and no user occurs in
+// two subtests. The stores of one subtest should share one, if stores of several processes do. Run the tests with
+// -race.
 func Run(t *testing.T, newStore func(t *testing.T) session.Store) {
 	t.Helper()
 	for _, c := range contract {
@@ -37,8 +37,8 @@ func Run(t *testing.T, newStore func(t *testing.T) session.Store) {
 	}
 }
 
-// Clauses returns the names of the subtests that Run runs, as the testing package writes them: for go test -run, or to
-// say which of them a store is known not to keep.
+// Clauses returns the names of the subtests of Run, as the testing package writes them. Use it with go test -run, or to
+// say which of them a store does not pass.
 func Clauses() []string {
 	names := make([]string, len(contract))
 	for i, c := range contract {

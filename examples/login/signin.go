@@ -62,7 +62,7 @@ func (a *app) login(w http.ResponseWriter, r *http.Request) {
 }
 
 // begin signs a user in. Login comes first: it gives the session a new id, and drops what an anonymous visitor, or
-// another user, left in it, but for the language.
+// another user, left in it, except the language.
 func (a *app) begin(w http.ResponseWriter, r *http.Request, u user, next string) {
 	s := session.FromContext(r.Context())
 	if err := s.Login(u.Username, string(localeKey)); err != nil {

@@ -174,6 +174,16 @@ func TestTokens_OfBothAlgorithms(t *testing.T) {
 	}
 }
 
+// A token has one spelling. Line ends, which the decoder passes over, can't come in a header.
+func TestTokens_HaveOneSpelling(t *testing.T) {
+	d := newEC(t)
+	good := d.registration("c")
+	for _, changed := range []string{good + "\n", "\r\n" + good, good[:9] + "\n" + good[9:], good + "=", good + ".", " " + good} {
+		_, _, err := ReadRegistration(changed)
+		require.Error(t, err, changed)
+	}
+}
+
 func TestTokens_KeysOfOtherSizesAreRefused(t *testing.T) {
 	_, _, err := ReadRegistration(newRSA(t, 1024).registration("c"))
 	require.Error(t, err)

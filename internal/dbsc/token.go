@@ -13,7 +13,7 @@ import (
 // MaxToken is how many bytes a token may have. One with an RSA key of 4096 bits and its signature has some 2,300.
 const MaxToken = 4 << 10
 
-const tokenType = "dbsc+jwt"
+const mediaType = "dbsc+jwt"
 
 // ReadRegistration returns the challenge that a token of registration answers, and the key that it brings along, which
 // has signed it.
@@ -83,8 +83,8 @@ func parse(text string) (*token, error) {
 	if _, ok := t.header["crit"]; ok { // it names what must be understood (RFC 7515, section 4.1.11)
 		return nil, errors.New("the token has critical extensions")
 	}
-	if kind, err := t.header.text("typ"); err != nil || kind != tokenType {
-		return nil, errors.New("the token's typ is not " + tokenType)
+	if kind, err := t.header.text("typ"); err != nil || kind != mediaType {
+		return nil, errors.New("the token's typ is not " + mediaType)
 	}
 	var err error
 	t.signature, err = decode(parts[2])

@@ -128,6 +128,27 @@ func copyBody(resp *http.Response) *http.Response {
 	return &kept
 }
 
+// Of two proofs for one challenge one is taken, and the other is answered with a new challenge, which is good although the
+// clock has stood still all the time.
+func TestBinding_TheSlowerOfTwoProofsGetsAGoodChallenge(t *testing.T) {
+	for _, b := range backings(t) {
+		app := b.New(t, config)
+		if b.Sealed || len(app.Nodes) == 1 {
+			continue // of sealed cookies the last answer wins, and in one process plain changes wait for each other
+		}
+		d := newDevice(t, app).signIn("ada")
+		token := d.key.proof(d.bound.challenge)
+		flight := app.LaunchAt(0, d.renewalRequest(token), "swap", nil)
+		d.node = len(app.Nodes) - 1
+		require.Equal(t, http.StatusOK, d.send(d.renewalRequest(token), nil).StatusCode)
+		late := flight.Land()
+		require.Equal(t, "asked again", d.outcome(late), b.Name)
+		d.receive(late)
+		resp := d.send(d.renewalRequest(d.key.proof(d.bound.challenge)), nil)
+		require.Equal(t, "renewed", d.outcome(resp), b.Name)
+	}
+}
+
 // The same the other way round: the others are held up, and the renewal is made meanwhile.
 func TestBinding_ARenewalOvertakes(t *testing.T) {
 	for name, c := range map[string]struct {
@@ -252,11 +273,25 @@ func TestBinding_ALostAnswer(t *testing.T) {
 	})
 }
 
+// The key is stored, and only the store's answer is lost: the browser must not be told that it is unbound.
 func TestBinding_ALostAnswerToARegistration(t *testing.T) {
 	eachStore(t, func(t *testing.T, app *kit.App) {
 		d := newDevice(t, app)
 		require.True(t, d.seeOffer(d.send(d.request("POST", "/"), kit.Act(kit.LoginAda))))
-		app.Store().Refuse()
+		app.Store().Lose()
+		want := http.StatusOK
+		if _, sealed := app.Store().Inner().(*session.CookieStore); sealed { // where nothing is stored but in the answer
+			want = http.StatusServiceUnavailable
+		}
+		require.Equal(t, want, d.register(d.key.registration(d.offer.challenge)).StatusCode)
+	})
+}
+
+func TestBinding_ARegistrationThatIsNotStored(t *testing.T) {
+	eachStore(t, func(t *testing.T, app *kit.App) {
+		d := newDevice(t, app)
+		require.True(t, d.seeOffer(d.send(d.request("POST", "/"), kit.Act(kit.LoginAda))))
+		app.Store().Break(errors.New("down"), sessiontest.Swap)
 		require.Equal(t, http.StatusServiceUnavailable, d.register(d.key.registration(d.offer.challenge)).StatusCode)
 		app.Store().Mend()
 		app.Clock.Advance(time.Hour / 2)

@@ -25,7 +25,7 @@ func unsigned(header, payload any) string {
 	return b64(kit.Must(json.Marshal(header))) + "." + b64(kit.Must(json.Marshal(payload))) + "."
 }
 
-// spoiled are tokens that are good but for one thing. The good one is made by of.
+// spoiled are tokens that are good except for one thing. The good one is made by of.
 func spoiled(t *testing.T, key signer, header members, payload members) map[string]string {
 	with := func(m members, name string, value any) members {
 		changed := members{}
@@ -121,7 +121,7 @@ func TestBinding_RegistrationsThatAreRefused(t *testing.T) {
 	})
 }
 
-// badKeys are keys that are good but for one thing.
+// badKeys are keys that are good except for one thing.
 func badKeys(t *testing.T, key signer) map[string]any {
 	rs := newRS256(t).jwk
 	ec := key.jwk

@@ -240,7 +240,7 @@ func TestGuarantee11_ServerTokensHaveOneSpelling(t *testing.T) {
 	require.False(t, v.SignedOut())
 }
 
-// Where the last byte is zero, a token with a line end in it and without its last character reads the same but for its length.
+// Where the last byte is zero, a token with a line end in it and without its last character reads the same except for its length.
 func TestGuarantee11_ATokenOneCharacterShort(t *testing.T) {
 	v := kit.New(t, session.Config{}, session.NewMemoryStore()).Browser()
 	for range 10_000 {

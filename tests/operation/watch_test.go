@@ -15,6 +15,7 @@ import (
 	"github.com/doorman-go/session/internal/redistest"
 	"github.com/doorman-go/session/sessiontest"
 	"github.com/doorman-go/session/tests/kit"
+	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/require"
 )
 
@@ -483,15 +484,19 @@ func TestWatch_TheMessage(t *testing.T) {
 			b := begin(app, loginTagged("ada", "sid"))
 			id := b.View().ID
 			end.end(app, b)
-			message, err := subscription.ReceiveMessage(t.Context())
-			require.NoError(t, err)
-			require.Equal(t, "session:"+id, message.Payload, "%s: %s", name, end.name)
-			_, err = app.Manager().RevokeAll(app.Context())
+			require.Equal(t, "session:"+id, published(t, subscription), "%s: %s", name, end.name)
+			_, err := app.Manager().RevokeAll(app.Context())
 			require.NoError(t, err)
 			if !errors.Is(end.cause, session.ErrRevoked) && end.name != "logout" { // another session was live, and told of
-				_, err = subscription.ReceiveMessage(t.Context())
-				require.NoError(t, err)
+				published(t, subscription)
 			}
 		}
 	}
+}
+
+func published(t *testing.T, subscription *redis.PubSub) string {
+	t.Helper()
+	message, err := subscription.ReceiveTimeout(t.Context(), atOnce)
+	require.NoError(t, err)
+	return message.(*redis.Message).Payload
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"sync"
 	"time"
 )
@@ -117,10 +118,9 @@ const cookieName = "__Host-session"
 // callHandler has the middleware serve the request, inside something that answers in the place of a handler that panics.
 func (v *visit) callHandler(handler http.Handler, rec *recorder, r *http.Request) (panicked bool) {
 	defer func() {
-		p := recover()
-		switch {
-		case p == nil:
-		case p == errPanic: //nolint:errorlint // a panic's value is the very one
+		switch p := recover(); p {
+		case nil:
+		case errPanic:
 			panicked = true
 			rec.WriteHeader(http.StatusInternalServerError)
 		default:
@@ -220,12 +220,16 @@ func (v *visit) checkRefused() {
 	if v.shaken() || v.moves {
 		return
 	}
+	about := v.failedSaves // those that were sent last; what was in doubt before may have been found to be made
+	if slices.ContainsFunc(v.pending, func(e *effect) bool { return e.failedAt == 0 }) {
+		about = 0
+	}
 	for _, e := range v.pending {
 		l := w.truth.sessions[e.birth]
-		if l == nil || e.unsure {
+		if l == nil || e.unsure || e.failedAt != about {
 			continue
 		}
-		if v.live && l.state == alive && l.id == v.loaded.ID && w.params.lives(l, time.Now().Add(mostSkew)) {
+		if w.restored.Before(v.begun) && v.live && l.state == alive && l.id == v.loaded.ID && l.lives(time.Now().Add(mostSkew)) {
 			w.violate("refused", "%s is told that its session %s has ended, which is open", v.name, l.birth)
 		}
 		if _, made := l.seen[e.name]; made && e.place != "" {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/doorman-go/session"
@@ -110,19 +111,9 @@ func (d *database) list(user string) (ids []string) {
 		ids = append(ids, id)
 	}
 	slices.SortFunc(ids, func(a, b string) int { // random IDs must not decide what happens first
-		return compare(d.world.short(a, "list"), d.world.short(b, "list"))
+		return strings.Compare(d.world.short(a, "list"), d.world.short(b, "list"))
 	})
 	return ids
-}
-
-func compare(a, b string) int {
-	switch {
-	case a < b:
-		return -1
-	case a > b:
-		return 1
-	}
-	return 0
 }
 
 // mostLost is how far back a failover may go.
@@ -151,10 +142,16 @@ func (d *database) failOver(dice *rand.Rand) {
 	}
 	w.counts.faults++
 	w.noteLocked("failover: %d sessions lose their last writes", len(lost))
+	w.restored = time.Now()
 	if !w.params.replicated {
 		w.failovers = append(w.failovers, time.Now())
 	}
 	w.truth.restored(lost, since)
+}
+
+// lostSince reports whether a failover has lost writes that were answered. It is called with the lock held.
+func (w *world) lostSince(begun time.Time) bool {
+	return slices.ContainsFunc(w.failovers, func(at time.Time) bool { return !at.Before(begun) })
 }
 
 // describe tells what a record is. It is called with the lock held.

@@ -277,8 +277,12 @@ func (v *visit) saveOnce(ctx context.Context) (err error) {
 		v.pending = nil
 	default:
 		var failed *session.StoreError
+		v.failedSaves++
 		for _, e := range v.pending {
 			e.unsure = e.unsure || !errors.As(err, &failed) || failed.Op != session.OpSwap
+			if e.failedAt == 0 {
+				e.failedAt = v.failedSaves
+			}
 		}
 	}
 	return err

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/doorman-go/session"
@@ -104,9 +105,10 @@ func (v *visit) revokeUser(ctx context.Context, user, except string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	v.spared = ""
-	if err != nil || v.dead() || slices.ContainsFunc(w.failovers, func(at time.Time) bool { return !at.Before(begun) }) {
+	if err != nil || v.dead() || w.lostSince(begun) {
 		return
 	}
+	slices.SortFunc(covered, func(a, b *lineage) int { return strings.Compare(a.birth, b.birth) })
 	for _, l := range covered {
 		if w.truth.open(l) && !l.split {
 			w.violate("revoked", "%s has revoked %s, whose session %s is %v as %s", v.name, user, l.birth, l.state, w.short(l.id, v.name))
@@ -145,7 +147,7 @@ func (v *visit) revoke(ctx context.Context, user string, d *rand.Rand) {
 	if !v.dead() {
 		w.noteLocked("%s: revoke %s: %v", v.name, w.short(id, v.name), err)
 	}
-	if err != nil && !isNotFound(err) || v.dead() || slices.ContainsFunc(w.failovers, func(at time.Time) bool { return !at.Before(begun) }) {
+	if err != nil && !isNotFound(err) || v.dead() || w.lostSince(begun) {
 		return
 	}
 	if was && l.user == user && w.truth.open(l) && !l.split {
@@ -172,7 +174,7 @@ func (v *visit) sessions(ctx context.Context, user string) {
 	v.tell("sessions of %s: %d, %v", user, len(infos), err)
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if err != nil || v.dead() || slices.ContainsFunc(w.failovers, func(at time.Time) bool { return !at.Before(begun) }) {
+	if err != nil || v.dead() || w.lostSince(begun) {
 		return
 	}
 	for _, info := range infos {
@@ -182,7 +184,7 @@ func (v *visit) sessions(ctx context.Context, user string) {
 		delete(open, info.ID)
 	}
 	for id, l := range open {
-		if l.state == alive && l.id == id && w.params.lives(l, time.Now().Add(mostSkew)) {
+		if l.state == alive && l.id == id && l.lives(time.Now().Add(mostSkew)) {
 			w.violate("list", "%s is not shown %s, which is open", v.name, w.short(id, v.name))
 		}
 	}

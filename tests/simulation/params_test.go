@@ -58,7 +58,24 @@ func drawParams(d *rand.Rand) params {
 		p.weights[i] = pick(d, 0, 1, 1, 2, 6)
 	}
 	p.weights[opUpdate]++ // so that there is one at least
+	if d.IntN(4) == 0 {
+		p.storm(d)
+	}
 	return p
+}
+
+// storm makes a world of one browser that asks for much at once, and is often not answered: commits go together, meet each
+// other, and are in doubt.
+func (p *params) storm(d *rand.Rand) {
+	p.browsers, p.tabs, p.operations = 1, 4+d.IntN(5), 3
+	p.pauses, p.slow, p.gaps = 20*time.Millisecond, pick(d, 2*time.Millisecond, 50*time.Millisecond), 0
+	p.unanswered, p.cut, p.failovers, p.crashes = pick(d, 0, 0.05), pick(d, 0, 0.1, 0.3), 0, 0
+	p.weights = [kindCount]int{opUpdate: 6, opSet: 2, opSetList: 1, opFlash: 1, opDelete: 1, opSave: 6}
+	p.weights[pick(d, opDestroy, opRevokeUser, opRevoke, opRegenerate, opLogin)] = 1
+	if d.IntN(3) == 0 { // what ends is often not replicated, and a failover brings it back
+		p.failovers, p.replicated, p.unreplicated, p.span = 3, true, 0.3, 500*time.Millisecond
+		p.weights[opLogin], p.weights[opDestroy], p.weights[opRevokeUser] = 1, 4, 1
+	}
 }
 
 // drawFaults leaves a third of the worlds without faults.
@@ -79,7 +96,7 @@ func (p *params) drawFaults(d *rand.Rand) {
 
 // faultless reports whether nothing can fail: then no request may.
 func (p *params) faultless() bool {
-	return p.lost+p.refused+p.unanswered+p.cut+p.late+p.twice+p.lostAnswers == 0 && p.crashes+p.failovers == 0 && p.hangUps == 0
+	return p.lost+p.refused+p.unanswered+p.cut+p.late+p.twice+p.lostAnswers+p.unreplicated == 0 && p.crashes+p.failovers == 0 && p.hangUps == 0
 }
 
 // The operations of a handler.

@@ -101,7 +101,7 @@ func (t *truth) born(next *session.Record, birth, by string, v *visit) {
 		if t.open(from) && !v.shaken() {
 			t.world.violate("both open", "%s begins session %s by a Login on %s, which is %v", by, birth, from.birth, from.state)
 		}
-		if kept := from.last; from.endedBy == v.name && !from.revoked && !from.between && kept != nil && t.world.params.lives(from, time.Now().Add(mostSkew)) && !v.emptied(from.birth, birth) {
+		if kept := from.last; from.endedBy == v.name && !from.revoked && !from.between && kept != nil && from.lives(time.Now().Add(mostSkew)) && !v.emptied(from.birth, birth) {
 			t.checkKept(contentOf(kept), content, birth, by)
 		}
 	}
@@ -161,16 +161,16 @@ func (t *truth) open(l *lineage) bool {
 	now := t.world.db.now()
 	switch l.state {
 	case limbo:
-		return time.Since(l.moved) < limboLife && t.world.params.lives(l, now)
+		return time.Since(l.moved) < limboLife && l.lives(now)
 	case alive:
 		r := t.world.db.get(l.id)
-		return r != nil && !r.Ended && t.world.params.lives(l, now)
+		return r != nil && !r.Ended && l.lives(now)
 	}
 	return false
 }
 
 // lives reports whether a session is within its limits, by a clock.
-func (p *params) lives(l *lineage, now time.Time) bool { return now.Before(l.last.ExpiresAt()) }
+func (l *lineage) lives(now time.Time) bool { return now.Before(l.last.ExpiresAt()) }
 
 // compare compares two states of a session: all that comes is new, and all that goes was overwritten or removed.
 func (t *truth) compare(l *lineage, was, is content, by string) {

@@ -24,23 +24,24 @@ type visit struct {
 	w http.ResponseWriter
 
 	// Guarded by world.mu.
-	begun      time.Time
-	loaded     *session.Record // that the cookie opened in the database; nil for none
-	loadedAt   time.Time       // zero if it was not loaded
-	live       bool            // it could be used then, by the clock of the node
-	late       bool            // it is a tombstone, and the browser was given another cookie or none
-	births     []string        // the sessions that it has had
-	effects    map[string][]*effect
-	pending    []*effect       // not known to be stored yet
-	claims     map[string]bool // sessions that have ended when it is acknowledged
-	spared     string          // the session that a call under way is to except
-	loggedIn   bool
-	moves      bool // it has asked for another ID, or none
-	revokes    bool
-	written    bool
-	begins     int // how many sessions it has begun
-	lateWrite  bool
-	finishedAt time.Time
+	begun       time.Time
+	loaded      *session.Record // that the cookie opened in the database; nil for none
+	loadedAt    time.Time       // zero if it was not loaded
+	live        bool            // it could be used then, by the clock of the node
+	late        bool            // it is a tombstone, and the browser was given another cookie or none
+	births      []string        // the sessions that it has had
+	effects     map[string][]*effect
+	pending     []*effect       // not known to be stored yet
+	claims      map[string]bool // sessions that have ended when it is acknowledged
+	spared      string          // the session that a call under way is to except
+	loggedIn    bool
+	moves       bool // it has asked for another ID, or none
+	revokes     bool
+	written     bool
+	begins      int // how many sessions it has begun
+	lateWrite   bool
+	failedSaves int
+	finishedAt  time.Time
 }
 
 // effect is one thing that a handler asked for.
@@ -51,6 +52,7 @@ type effect struct {
 	birth        string
 	took         []string // flashes, or what was there to remove
 	acknowledged bool
+	failedAt     int  // the first Save that has failed with it; zero if there was none
 	unsure       bool // a Save has failed after it may have stored it: what it says later is not about that
 }
 
@@ -156,7 +158,7 @@ func (v *visit) acknowledge(what string) {
 
 // shaken reports whether a failover has lost writes since the request began.
 func (v *visit) shaken() bool {
-	return slices.ContainsFunc(v.world.failovers, func(at time.Time) bool { return !at.Before(v.begun) })
+	return v.world.lostSince(v.begun)
 }
 
 // checkEnded checks that a session has ended.
@@ -202,7 +204,7 @@ func (e *effect) overwrites(other *effect) bool {
 }
 
 func (v *visit) checkRemoved(l *lineage, e *effect, what string) {
-	if l == nil || l.state == ended || l.moved.After(v.begun) || !v.world.params.lives(l, time.Now().Add(mostSkew)) { // what is removed from a session that has ended is over with it
+	if l == nil || l.state == ended || l.moved.After(v.begun) || !l.lives(time.Now().Add(mostSkew)) { // what is removed from a session that has ended is over with it
 		return
 	}
 	names := contentOf(l.last).names()

@@ -46,7 +46,8 @@ type world struct {
 	nodes      []*node
 	violations []violation
 	counts     counts
-	failovers  []time.Time
+	failovers  []time.Time // that have lost what was answered
+	restored   time.Time   // of the last failover
 }
 
 // line is one of the trace.
