@@ -21,7 +21,7 @@ import (
 // CookieStore keeps the session in the cookie, and nothing on the server. It can't do all that a server store can:
 //
 //   - If several requests change a session at the same time, the last response wins, and the other changes are lost.
-//   - An older copy of a live session's cookie is still accepted, with its older values: counters go back, and deleted
+//   - An older copy of a live session's cookie is accepted, with its older values: counters go back, and deleted
 //     values return. Keep counters and step-up flags in a server store.
 //   - Without WithRevocations a session can't be ended. A copied cookie works until its deadline, also after Destroy,
 //     Login and Regenerate, and a late response can put it back. Revoke and RevokeUser return errors.ErrUnsupported.

@@ -1,6 +1,6 @@
 // Package migrate takes over the sessions of github.com/alexedwards/scs/v2 and github.com/gorilla/sessions, so that a
 // service changes to github.com/doorman-go/session without signing anybody out. FromSCS and FromGorilla make the
-// function for session.Config.Adopt. docs/migrating.md says how to deploy the change, and what can't be held.
+// function for session.Config.Adopt. docs/migrating.md says how to deploy the change, and what can't be promised.
 //
 // The package is for the time of the change. Remove it, with the old library, when the old sessions have run out.
 package migrate

@@ -80,6 +80,9 @@ func (c *Context) Await(done <-chan struct{}) error {
 	case <-done:
 		return nil
 	case <-t.C:
+		if c.timer.Load() != nil { // which may be a moment later, and Err goes by it
+			<-c.Done()
+		}
 		return context.DeadlineExceeded
 	case <-c.Context.Done():
 		return c.Context.Err()

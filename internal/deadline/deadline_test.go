@@ -272,3 +272,15 @@ func BenchmarkContext(b *testing.B) {
 		}
 	})
 }
+
+// Who has waited till the end finds the context ended, also where somebody else has waited for it on Done, whose timer may
+// be a moment later: a command that is given up for the time must not be sent again.
+func TestAwait_ReturnsWhenTheContextHasEnded(t *testing.T) {
+	for range 500 {
+		c := deadline.New(t.Context(), time.Millisecond)
+		_ = c.Done()
+		require.Equal(t, context.DeadlineExceeded, c.Await(nil))
+		require.Equal(t, context.DeadlineExceeded, c.Err())
+		c.Release()
+	}
+}
