@@ -19,8 +19,8 @@ var errUpdate = errors.New("session: an Update could not be made")
 // maxRounds is how often a commit looks whether something was changed meanwhile, before the response goes on without it.
 const maxRounds = 3
 
-// commitTo commits what was changed and moves the response to the next stage. That nothing is left to commit and that the
-// stage begins is one step, so that no change falls between them.
+// commitTo commits all changes and moves the response to the next stage. One lock covers the check that nothing is left
+// to commit and the start of the stage, so that no change gets lost between them.
 func (q *request) commitTo(next stage) error {
 	h := q.w.Header() // of a writer of the application's, maybe: not under the lock
 	for round := 1; ; round++ {
@@ -41,8 +41,8 @@ func (q *request) commitTo(next stage) error {
 	}
 }
 
-// fail begins a stage with a commit that failed, which the client is told in place of all else. A connection that can't be
-// taken over for that is still the handler's.
+// fail starts a stage after a failed commit. The client gets the error in place of everything else. A hijacked
+// connection stays the handler's, because the error can't be sent on it.
 func (q *request) fail(next stage, err error) {
 	q.session.mu.Lock()
 	defer q.session.mu.Unlock()
@@ -52,7 +52,7 @@ func (q *request) fail(next stage, err error) {
 	}
 }
 
-// enter begins a stage. It is called with the session's lock held.
+// enter starts a stage. The caller holds the session's lock.
 func (q *request) enter(next stage, h http.Header) {
 	if next == started && q.stage == open {
 		q.completeHeader(h)
@@ -162,7 +162,7 @@ type step struct {
 // draft returns the session that the step's log is made on.
 func (s *step) draft(c *Config, base *Record) draft { return newDraft(c, base, s.settings) }
 
-// newStep returns the step that makes the first n changes of the log. It is called with the session's lock held.
+// newStep returns the step that makes the first n changes of the log. The caller holds the session's lock.
 func (q *request) newStep(n int, run func(*request, *storeContext, *step) error) *step {
 	st := q.session.state
 	return &step{
@@ -172,8 +172,8 @@ func (q *request) newStep(n int, run func(*request, *storeContext, *step) error)
 	}
 }
 
-// nextStep decides what is to be done, or returns nil if nothing is. The goal is how many changes are made then, in all; it
-// is set by the first step of a commit.
+// nextStep returns the next step, or nil if there is none. The goal is how many changes of the log this commit makes in
+// all. The first step of a commit sets it.
 func (q *request) nextStep(goal *int) (*step, error) {
 	q.session.mu.Lock()
 	defer q.session.mu.Unlock()
@@ -242,7 +242,7 @@ func (q *request) planChanges() (*step, error) {
 	return s, q.manager.config.checkSize(s.next, old)
 }
 
-// refuseChanges meets what was set in a session that has ended.
+// refuseChanges handles values that were set in a session that has ended.
 func (q *request) refuseChanges(_ *storeContext, s *step) error { return q.lose(s, s.base) }
 
 // dropChanges takes off the log what comes to nothing: there is no session, and none began. What was set all the same was
@@ -365,7 +365,7 @@ func (q *request) asked() (bool, error) {
 	return !st.touchAt.IsZero(), nil
 }
 
-// ask finds out whether the session still stands, and goes on with what is stored.
+// ask checks whether the session is still valid, and continues with the stored record.
 func (q *request) ask(ctx context.Context) error {
 	call := q.call(ctx)
 	defer call.Release()

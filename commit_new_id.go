@@ -160,7 +160,8 @@ func (q *request) takeOver(call *storeContext, s *step, conflict *ConflictError)
 	return q.replayNewID(s, ended.replaced)
 }
 
-// loginOver ends old, and what it goes on as, for a Login: what is kept comes from there, if it was still open.
+// loginOver ends old, and its successors, for a Login. The values that Login keeps come from there, if it was still
+// open.
 func (q *request) loginOver(call *storeContext, s *step, old *Record) ([]Swap, error) {
 	if old.condition(q.manager.config.Clock()) == live {
 		q.loginEnds = old

@@ -7,8 +7,7 @@ import (
 	"time"
 )
 
-// This file has what follows when a store's answer was lost: whether the swap was made is found out before anything else
-// is done.
+// This file deals with a lost answer of the store. Before anything else, the next commit finds out whether the swap was made.
 
 // attempt is what was sent to the store.
 type attempt struct {
@@ -26,7 +25,7 @@ func (a *attempt) puts(tombstone *Record) bool {
 	return a != nil && slices.ContainsFunc(a.swaps, func(s Swap) bool { return s.New.Revision == tombstone.Revision })
 }
 
-// resolveDoubt sends again, as it was, what may have been made.
+// resolveDoubt sends the attempt again, unchanged, because nobody knows whether it was made.
 func (q *request) resolveDoubt(call *storeContext, s *step) error {
 	sent := s.doubt
 	s.log, s.n = s.log[:sent.log], sent.log
@@ -71,8 +70,9 @@ func (q *request) dropDoubt() {
 	q.session.state.doubt = nil
 }
 
-// judge decides by what is stored now whether a swap in doubt was made. Its own revision is among the latest ones: it was.
-// The one it started from is: it was not. Neither is: nobody knows, and it fails rather than be made twice.
+// judge decides by the stored record whether a swap in doubt was made. It was made if its own revision is among the
+// latest ones. It was not made if only the revision from which it started is. If neither is, nobody knows, and the
+// commit fails, so that nothing is made twice.
 func (q *request) judge(call *storeContext, s *step, sent *attempt, id string, current *Record) error {
 	last := sent.swaps[len(sent.swaps)-1]
 	swap := sent.swaps[0]
@@ -91,7 +91,7 @@ func (q *request) judge(call *storeContext, s *step, sent *attempt, id string, c
 	return q.swapError(s, errUnknownOutcome)
 }
 
-// wasMade goes on after a swap that was made before, and after which others may have been made.
+// wasMade continues after a swap that was made. Others may have been made since.
 func (q *request) wasMade(call *storeContext, s *step, sent *attempt, current *Record) error {
 	last := sent.swaps[len(sent.swaps)-1]
 	if current.ID != last.New.ID { // the old session has ended by it, and the new one is still to begin

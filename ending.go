@@ -50,16 +50,24 @@ func (m *Manager) endSession(ctx context.Context, token Token, known *Record, as
 	}
 }
 
-// endLoaded is endSession for what was loaded, or listed, a while ago, which may be a tombstone.
+// endLoaded is endSession for a record that was loaded or listed some time ago. It may be a tombstone.
 func (m *Manager) endLoaded(ctx context.Context, token Token, known *Record, as endAs) (ending, error) {
-	if known.Ended && known.Successor == "" {
-		return m.endAgain(ctx, token, known, as)
+	if !known.Ended {
+		return m.endSession(ctx, token, known, as)
 	}
-	return m.endSession(ctx, token, known, as)
+	again, err := m.endAgain(ctx, token, known, as)
+	if err != nil || known.Successor == "" {
+		return again, err
+	}
+	next, err := m.endSession(ctx, token, known, as)
+	if err == nil && again.put && !next.put {
+		return again, nil
+	}
+	return next, err
 }
 
-// endAgain has the store say once more that a session has ended. That there is a tombstone does not tell: whoever put it may
-// have been told that it is on no replica, and after a failover there is none.
+// endAgain ends a session again that has a tombstone. The tombstone alone does not mean that the end is safe: it may be
+// on no replica, and then a failover loses it.
 func (m *Manager) endAgain(ctx context.Context, token Token, known *Record, as endAs) (ending, error) {
 	if known.Revision == "" || known.condition(m.config.Clock()) == absent {
 		return ending{tombstone: known}, nil

@@ -5,6 +5,7 @@ import (
 	"log"
 	"net/http"
 	"os"
+	"time"
 
 	"github.com/doorman-go/session"
 )
@@ -29,8 +30,10 @@ func logout(w http.ResponseWriter, r *http.Request) {
 	http.Redirect(w, r, "/", http.StatusSeeOther)
 }
 
-// What the README has of Redis.
-func openRedis(ctx context.Context) *session.Manager {
+// Sessions in Redis, as the README has it.
+func Example_redis() {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
 	store, err := session.OpenRedisStore(ctx, os.Getenv("REDIS_URL"), session.RedisOptions{})
 	if err != nil {
 		log.Fatal(err)
@@ -39,11 +42,11 @@ func openRedis(ctx context.Context) *session.Manager {
 	if err != nil {
 		log.Fatal(err)
 	}
-	return sessions
+	log.Fatal(http.ListenAndServe("localhost:8080", sessions.Middleware(http.DefaultServeMux)))
 }
 
-// What the README has of cookies.
-func openCookies() session.Store {
+// Sessions in an encrypted cookie, as the README has it.
+func Example_cookie() {
 	secrets, err := session.SecretsFromEnv("SECRET_KEY") // make one with: openssl rand -hex 32
 	if err != nil {
 		log.Fatal(err)
@@ -52,5 +55,9 @@ func openCookies() session.Store {
 	if err != nil {
 		log.Fatal(err)
 	}
-	return store
+	sessions, err := session.New(store, session.Config{})
+	if err != nil {
+		log.Fatal(err)
+	}
+	log.Fatal(http.ListenAndServe("localhost:8080", sessions.Middleware(http.DefaultServeMux)))
 }

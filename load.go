@@ -82,9 +82,9 @@ func (q *request) meetRecord(st *state, record *Record, token Token) (ended *Rec
 	return ended
 }
 
-// noteUseAtOnce notes the use where it is due, since the request may last longer than what is left of the idle time. If
-// that fails the commit notes it. A sealed cookie can't be sent before the response: there this request goes by it, and
-// its response has it.
+// noteUseAtOnce makes a touch that is due at once, because the request may last longer than the rest of the idle time.
+// If it fails, the commit makes it. A sealed cookie can't be sent before the response: there the request uses the new
+// one, and its response sends it.
 func (q *request) noteUseAtOnce(call context.Context, st *state) {
 	if st.touchAt.IsZero() || q.passive.Load() {
 		return

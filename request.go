@@ -13,9 +13,9 @@ import (
 	"github.com/doorman-go/session/internal/responsewriter"
 )
 
-// request is one request and its response under one Manager. It loads the session, has it committed before the first byte,
-// and sees to what the client gets. This file is its way from the middleware's call to its end; commit.go has what happens
-// to the store, and cookie.go what is in the header.
+// request is one request and its response under one Manager. It loads the session, commits it before the first byte,
+// and decides what the client gets. This file follows the request from the middleware's call to its end. commit.go has
+// the changes in the store, and cookie.go the header.
 type request struct {
 	manager  *Manager
 	outer    *http.Request // as it came
@@ -88,8 +88,8 @@ func (q *request) serve(next http.Handler) {
 	returned = true
 }
 
-// handOut gives those outside what was left in the request inside: a server removes the files of its MultipartForm, and
-// loggers read its Pattern.
+// handOut copies to the outer request what the handlers set on the inner one: a server removes the files of its
+// MultipartForm, and loggers read its Pattern.
 func (q *request) handOut() {
 	q.outer.Form, q.outer.PostForm, q.outer.MultipartForm = q.inner.Form, q.inner.PostForm, q.inner.MultipartForm
 	q.outer.Pattern = q.inner.Pattern

@@ -108,10 +108,10 @@ func (s *Session) open() *state {
 	return s.state
 }
 
-var errLoadPanicked = errors.New("session: it was not loaded, since that panicked")
+var errLoadPanicked = errors.New("session: it was not loaded, because the load panicked")
 
-// load loads the session once. A panic goes on, as Config.Revalidate or a store may raise one; whoever uses the session
-// after it finds that it could not be loaded.
+// load loads the session once. Config.Revalidate or the store may panic. The panic is passed on, and later uses of the
+// session find that it could not be loaded.
 func (s *Session) load() {
 	s.loading.Lock()
 	defer s.loading.Unlock()

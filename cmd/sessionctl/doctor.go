@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -86,9 +87,13 @@ func (i serverInfo) number(name string) (n float64) {
 func (c *command) examineRedis(ctx context.Context, client redis.UniversalClient) (findings []finding) {
 	findings = append(findings, c.examineURL()...)
 	if cluster, ok := client.(*redis.ClusterClient); ok {
+		var mu sync.Mutex // the masters are looked at side by side
 		var each []finding
 		err := cluster.ForEachMaster(ctx, func(ctx context.Context, master *redis.Client) error {
-			for _, f := range c.examineServer(ctx, master) {
+			looked := c.examineServer(ctx, master)
+			mu.Lock()
+			defer mu.Unlock()
+			for _, f := range looked {
 				f.Text = master.Options().Addr + ": " + f.Text
 				each = append(each, f)
 			}

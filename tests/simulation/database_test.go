@@ -61,9 +61,6 @@ func (d *database) put(r *session.Record, by string, arrival *delivery) {
 	before := d.get(r.ID)
 	if before != nil && before.Revision == r.Revision {
 		arrival.said = append(arrival.said, d.world.describe(r)+" is there already")
-		if arrival.replicated {
-			d.replicate()
-		}
 		return
 	}
 	next := copyOf(r)
@@ -72,9 +69,6 @@ func (d *database) put(r *session.Record, by string, arrival *delivery) {
 	d.world.calls["revisions of "+r.ID]++
 	d.world.calls["revision "+r.Revision] = d.world.calls["revisions of "+r.ID]
 	d.log = append(d.log, written{time.Now(), r.ID, before, false})
-	if arrival.replicated {
-		d.replicate()
-	}
 	d.world.counts.writes++
 	d.world.truth.stored(before, next, by, arrival.visit)
 }

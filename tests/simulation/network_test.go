@@ -26,13 +26,14 @@ type fate struct {
 	unanswered   bool          // its answer does not arrive
 	cut          bool          // the sender is told of that
 	twice        time.Duration // it arrives once more, so much later; zero: it does not
-	unreplicated bool          // no replica has it when it is answered
+	write        bool
+	unreplicated bool // no replica has it when it is answered
 }
 
 // draw decides the fate of a message.
 func (w *world) draw(name string, write bool) fate {
 	p, d := w.params, w.dice("message "+name)
-	f := fate{there: drawDelay(d.Int64N, p.slow), back: drawDelay(d.Int64N, p.slow)}
+	f := fate{write: write, there: drawDelay(d.Int64N, p.slow), back: drawDelay(d.Int64N, p.slow)}
 	happens := func(what string, rate float64) bool {
 		if d.Float64() >= rate || !w.has(what+" "+name) {
 			return false
@@ -134,9 +135,8 @@ func (s processStore) message(ctx context.Context, what, id string, write bool, 
 
 // delivery is one arrival of a message at the database.
 type delivery struct {
-	visit      *visit
-	replicated bool
-	said       []string // for the trace
+	visit *visit
+	said  []string // for the trace
 }
 
 // deliver is the way of a message, there and back.
@@ -168,11 +168,14 @@ func (w *world) deliver(name string, v *visit, f fate, answers chan<- answer, do
 func (w *world) execute(name string, v *visit, f fate, do func(string, *delivery) answer) answer {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	d := &delivery{visit: v, replicated: !f.unreplicated}
+	d := &delivery{visit: v}
 	a := do(name, d)
 	a.at = time.Now()
-	if a.err == nil && f.unreplicated {
-		a = answer{err: errNotReplicated}
+	switch { // a conflict, too, is about what the replicas have: a store writes again what it meets
+	case f.unreplicated:
+		a = answer{err: errNotReplicated, at: a.at}
+	case f.write:
+		w.db.replicate()
 	}
 	text := strings.Join(d.said, ", ")
 	var conflict *session.ConflictError

@@ -173,6 +173,8 @@ func (v *visit) checkEnded(birth, what string) {
 func (v *visit) checkMade(e *effect, what string) {
 	w, l := v.world, v.world.truth.sessions[e.birth]
 	switch {
+	case l != nil && l.split:
+		return
 	case e.kind == opDelete || e.kind == opTake || e.kind == opClear:
 		v.checkRemoved(l, e, what)
 		return
