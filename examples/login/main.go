@@ -33,6 +33,7 @@ func main() {
 
 type options struct {
 	addr, store, redis, db, dsn string
+	metrics                     string
 	maxPerUser                  int
 	insecure, tls, bind         bool
 }
@@ -50,6 +51,7 @@ func parseFlags(args []string, output io.Writer) (options, error) {
 	flags.BoolVar(&o.insecure, "insecure", false, "send the cookie over plain HTTP also to other hosts than localhost")
 	flags.BoolVar(&o.tls, "tls", false, "serve HTTPS with a certificate for localhost that is made at the start")
 	flags.BoolVar(&o.bind, "bind", false, "bind sessions to the device in browsers that can; over HTTPS only: with -tls, or behind a proxy")
+	flags.StringVar(&o.metrics, "metrics", "", "address to serve metrics for Prometheus on, such as localhost:9090 (default: none)")
 	err := flags.Parse(args)
 	switch {
 	case err != nil:
@@ -86,6 +88,11 @@ func run(ctx context.Context, args []string, output io.Writer) (err error) {
 	if o.bind {
 		config.BindDevice = proofLife
 	}
+	stopMetrics, err := startMetrics(ctx, o.metrics, store, &config, output)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, stopMetrics()) }()
 	a, err := newApp(store, config, users, log)
 	if err != nil {
 		return err

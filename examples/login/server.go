@@ -42,7 +42,7 @@ func newApp(store session.Store, config session.Config, u *users, log *slog.Logg
 	}
 	a.binds = config.BindDevice > 0
 	config.ErrorHandler = a.fail
-	config.OnEvent = a.audit
+	config.OnEvent = a.auditAnd(config.OnEvent)
 	config.Revalidate = u.revalidate
 	config.Logger = log
 	if a.sessions, err = session.New(store, config); err != nil {
@@ -156,6 +156,16 @@ func (a *app) fail(w http.ResponseWriter, r *http.Request, err error) {
 
 func (a *app) refuseCrossOrigin(w http.ResponseWriter, r *http.Request) {
 	a.showError(w, r, http.StatusForbidden)
+}
+
+// auditAnd logs what happens to sessions, and tells next, unless that is nil.
+func (a *app) auditAnd(next func(context.Context, session.Event)) func(context.Context, session.Event) {
+	return func(ctx context.Context, e session.Event) {
+		a.audit(ctx, e)
+		if next != nil {
+			next(ctx, e)
+		}
+	}
 }
 
 // audit logs what happens to sessions. The ID is public, and opens nothing.
