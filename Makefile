@@ -9,13 +9,15 @@ CLUSTER  ?= yes
 # What simulate runs: so many seeds, from this one on.
 SEEDS    ?= 100000
 FROM     ?= 1
+# What prove is told: -quick looks at one failing call in each run, not at three.
+PROVE    ?=
 # How long the load on each database is that histories checks.
 HISTORY  ?= 10m
 # Pinned here rather than in a go.mod: "go run" with a version keeps the tools' dependencies out of ours, and the build
 # cache makes the second run as quick as an installed tool.
 LINT := go run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 
-.PHONY: help test test-go127 test-jsonv2 test-servers deps lint fuzz simulate histories bench fmt tidy
+.PHONY: help test test-go127 test-jsonv2 test-servers deps lint fuzz simulate histories prove bench fmt tidy
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "%-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -49,6 +51,10 @@ simulate: ## run SEEDS simulated worlds, from the seed FROM on
 
 histories: ## check what many clients are told by real databases with faults, for HISTORY
 	@go -C tests/histories test . -run TestHistories -count 1 -timeout 0 -v -histories.for $(HISTORY)
+
+prove: ## check the protocol with spin: all interleavings of small scenarios, and of each rule's absence
+	@sh scripts/deps.sh spin
+	@go run ./tests/prove $(PROVE)
 
 bench: ## measure against the peers; prints tables and writes benchmarks/RESULTS.md and RESULTS_SQL.md
 	@sh scripts/deps.sh wrk

@@ -114,7 +114,7 @@ func (m *Manager) revokeAll(ctx context.Context, as endAs) (ended int, err error
 func (m *Manager) revokePass(ctx context.Context, as endAs, meant func(*Record) bool) (ended int, err error) {
 	var some []*Record
 	end := func() error {
-		call := m.storeContext(ctx, userTimeouts*m.config.StoreTimeout)
+		call := m.storeContext(ctx, m.userTime())
 		defer call.Release()
 		n, err := m.endAll(some, func(r *Record) (ending, error) {
 			return m.endLoaded(call, NewToken(r.ID, "").WithRealm(r.Realm), r, as)

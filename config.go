@@ -68,9 +68,9 @@ type Config struct {
 	// so has a user's name, 1 KiB.
 	MaxSize int
 
-	// StoreTimeout bounds each load and each commit. Manager.Sessions, Revoke and RevokeUser get ten times as long. The
-	// default is one second. The maximum is 30 seconds: a lost answer must be cleared up while tombstones are kept,
-	// which is a minute.
+	// StoreTimeout bounds each load and each commit. Manager.Sessions, Revoke and RevokeUser get ten times as long, 30
+	// seconds at most. The default is one second. The maximum is 30 seconds: a lost answer must be cleared up while
+	// tombstones are kept, which is a minute.
 	StoreTimeout time.Duration
 
 	// MaxPerUser is how many sessions a user may have at the same time. After a login over the limit the user's oldest

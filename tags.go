@@ -88,8 +88,9 @@ var errTag = errors.New("session: the tag can't be set")
 // if there is none. A CookieStore can't count, and returns zero. After it returns, no process accepts these sessions,
 // with the exceptions of RevokeUser.
 //
-// It may take ten times Config.StoreTimeout. The error wraps errors.ErrUnsupported for a CookieStore without
-// WithRevocations. It is a *StoreError if the store failed, and then the number says how many were ended.
+// It may take ten times Config.StoreTimeout, 30 seconds at most. The error wraps errors.ErrUnsupported for
+// a CookieStore without WithRevocations. It is a *StoreError if the store failed, and then the number says how many were
+// ended.
 func (m *Manager) RevokeTag(ctx context.Context, tag string) (int, error) {
 	err := checkTexts("tag", tag)
 	if err == nil && tag == "" {

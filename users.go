@@ -36,7 +36,8 @@ func loginOf(r *Record) time.Time {
 }
 
 // Sessions returns the live sessions of user, the latest login first. The error wraps errors.ErrUnsupported if the
-// store can't list. It is a *StoreError if the store failed, which may take ten times Config.StoreTimeout.
+// store can't list. It is a *StoreError if the store failed, which may take ten times Config.StoreTimeout, 30 seconds at
+// most.
 func (m *Manager) Sessions(ctx context.Context, user string) ([]Info, error) {
 	store, ok := m.store.(UserStore)
 	if !ok {
@@ -45,7 +46,7 @@ func (m *Manager) Sessions(ctx context.Context, user string) ([]Info, error) {
 	if err := checkUser("Sessions", user); err != nil {
 		return nil, err
 	}
-	call := m.storeContext(ctx, userTimeouts*m.config.StoreTimeout)
+	call := m.storeContext(ctx, m.userTime())
 	defer call.Release()
 	var records []*Record
 	err := m.observed(call, CallList, func() (err error) {
@@ -77,7 +78,8 @@ func infoOf(r *Record, now time.Time) Info {
 // not tell whether another user has such a session.
 //
 // The error wraps errors.ErrUnsupported if the store can't revoke. It is a *StoreError if the store failed, which may
-// take ten times Config.StoreTimeout. A CookieStore can't know its sessions: it returns nil for any ID, with an event.
+// take ten times Config.StoreTimeout, 30 seconds at most. A CookieStore can't know its sessions: it returns nil for any
+// ID, with an event.
 //
 // To end the request's own session use Session.Destroy. After a Revoke, nothing can be set in it any more.
 func (m *Manager) Revoke(ctx context.Context, user, id string) error {
@@ -88,7 +90,7 @@ func (m *Manager) Revoke(ctx context.Context, user, id string) error {
 	if err != nil {
 		return err
 	}
-	call := m.storeContext(ctx, userTimeouts*m.config.StoreTimeout)
+	call := m.storeContext(ctx, m.userTime())
 	defer call.Release()
 	err = m.observed(call, CallRevoke, func() error { return m.revoke(call, user, id, endAs{revoked: true, reason: reason}) })
 	if err != nil {
@@ -143,8 +145,8 @@ func (m *Manager) loadFollowing(ctx context.Context, user, id string) (*Record, 
 // After it returns, no process accepts these sessions at the next load, with two exceptions: a process with a NearCache
 // may do so for MaxStaleness, and a process that does not share the store of WithRevocations always does.
 //
-// It may take ten times Config.StoreTimeout. The error wraps errors.ErrUnsupported if the store can't revoke. It is a
-// *StoreError if the store failed, and then the number says how many were ended.
+// It may take ten times Config.StoreTimeout, 30 seconds at most. The error wraps errors.ErrUnsupported if
+// the store can't revoke. It is a *StoreError if the store failed, and then the number says how many were ended.
 func (m *Manager) RevokeUser(ctx context.Context, user string, except ...string) (int, error) {
 	if err := checkUser("RevokeUser", user); err != nil {
 		return 0, err
@@ -163,7 +165,7 @@ func (m *Manager) revokeMany(
 	if err != nil {
 		return 0, err
 	}
-	call := m.storeContext(ctx, userTimeouts*m.config.StoreTimeout)
+	call := m.storeContext(ctx, m.userTime())
 	defer call.Release()
 	ended, op := 0, OpEnd
 	err = m.observed(call, CallRevoke, func() (err error) {
@@ -292,6 +294,12 @@ func (m *Manager) withStored(ctx context.Context, ids []string) []string {
 
 // userTimeouts is how many times Config.StoreTimeout the work on all sessions of a user may take.
 const userTimeouts = 10
+
+// userTime returns how long it may take. What is listed first is ended last, and what it was regenerated to meanwhile is found
+// by its tombstone only, which has to stand then.
+func (m *Manager) userTime() time.Duration {
+	return min(userTimeouts*m.config.StoreTimeout, tombstoneLife/2)
+}
 
 // userError returns the failure of a store as a *StoreError; what is no failure, as it is.
 func userError(op Op, err error) error {

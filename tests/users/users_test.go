@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/doorman-go/session"
@@ -27,6 +28,35 @@ func TestUsers_AStoreThatCannotRevoke(t *testing.T) {
 	require.ErrorIs(t, err, errors.ErrUnsupported)
 	require.NoError(t, app.Manager().Revoke(t.Context(), "ada", app.Look(cookie).ID), "that is a swap like any other")
 	require.True(t, app.Dead(cookie))
+}
+
+// What was listed is ended while tombstones still tell what it was regenerated to meanwhile, which is a minute. If the store is
+// slower than that, RevokeUser fails, also with the longest StoreTimeout.
+func TestUsers_ARevocationEndsBeforeTombstonesAreForgotten(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		app := kit.New(t, session.Config{StoreTimeout: 30 * time.Second}, session.NewMemoryStore())
+		cookie, moved := app.Login("ada"), false
+		app.Store().Intercept(func(ctx context.Context, op sessiontest.Op, call func() error) error {
+			if op != sessiontest.End || moved {
+				return call()
+			}
+			moved = true
+			app.Do(cookie, kit.Regenerate)
+			select {
+			case <-ctx.Done():
+				return ctx.Err()
+			case <-time.After(61 * time.Second):
+			}
+			app.Clock.Advance(61 * time.Second)
+			return call()
+		})
+		_, err := app.Manager().RevokeUser(t.Context(), "ada")
+		var failed *session.StoreError
+		require.ErrorAs(t, err, &failed)
+		require.Len(t, app.Listed("ada"), 1, "so it has to be called again")
+		require.Equal(t, 1, app.RevokeUser("ada"))
+		require.Empty(t, app.Listed("ada"))
+	})
 }
 
 func TestUsers_Sessions(t *testing.T) {
