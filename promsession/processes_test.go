@@ -55,7 +55,7 @@ func serve(url string) error {
 	collector.WatchRedis("", store)
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collector)
-	config := session.Config{Secure: session.Off, IdleTimeout: -1}
+	config := session.Config{Secure: session.Off, IdleTimeout: -1, StoreTimeout: 10 * time.Second} // a busy machine fails nobody
 	collector.Instrument(&config)
 	sessions, err := session.New(store, config)
 	if err != nil {
