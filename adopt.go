@@ -60,7 +60,7 @@ var (
 // package's. What the claim of such a session says comes before all else that is known of it.
 func (q *request) loadOld(st *state) error {
 	c := &q.manager.config
-	if c.Adopt == nil || st.base != nil || st.revoked != nil || q.answersEndpoint() { // whose sessions Revalidate is not asked about
+	if c.Adopt == nil || st.base != nil || st.revoked != nil || q.endpoint { // whose sessions Revalidate is not asked about
 		return nil
 	}
 	a, err := q.askOld(q.context.Context)

@@ -126,7 +126,7 @@ func (q *request) checkDevice(st *state) error {
 	if b == nil || st.base == nil || st.base.Ended {
 		return nil
 	}
-	if q.answersEndpoint() { // it proves the device in another way, and does not count as use until it has
+	if q.endpoint { // it proves the device in another way, and does not count as use until it has
 		st.touchAt = time.Time{}
 		return nil
 	}

@@ -33,7 +33,7 @@ func (b *binding) endpoint(path string) func(*request, http.ResponseWriter) {
 
 // endpointHandler makes the request one of an endpoint.
 func (q *request) endpointHandler(answer func(*request, http.ResponseWriter)) http.Handler {
-	q.bindAnswer = &bindAnswer{endpoint: true}
+	q.endpoint = true
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Cache-Control", "no-store")
 		if status := refusedStatus(w, r); status != 0 {
@@ -156,7 +156,7 @@ func (q *request) serveRenewal(w http.ResponseWriter) {
 			if errors.Is(err, errProofUsed) {
 				base = q.reloaded(base)
 			}
-			q.answerChallenge(w, base, key)
+			q.answerUnproved(w, base, key)
 			return
 		}
 	}
@@ -189,6 +189,17 @@ func (q *request) prove(base *Record) (key []byte, err error) {
 		err = q.commitProof(proveKey{challenged, key})
 	}
 	return key, err
+}
+
+// answerUnproved answers a proof that is not taken with a challenge, if the session has a key: its own, or the one that the
+// proof has told. Otherwise the browser goes on about a session from before this one, and is told to stop: it would sign four
+// times more, and a new registration waits for that.
+func (q *request) answerUnproved(w http.ResponseWriter, base *Record, key []byte) {
+	if len(key) == 0 {
+		answerJSON(w, []byte(dbsc.End))
+		return
+	}
+	q.answerChallenge(w, base, key)
 }
 
 // mayHaveLostKey reports whether a session may have a key although its record has none. A sealed session is in the cookie,
@@ -345,6 +356,3 @@ func answerJSON(w http.ResponseWriter, body []byte) {
 	w.Header().Set("Content-Type", "application/json")
 	_, _ = w.Write(body) //nolint:gosec // see above
 }
-
-// answersEndpoint reports whether the request is one of the endpoints'.
-func (q *request) answersEndpoint() bool { return q.bindAnswer != nil && q.bindAnswer.endpoint }

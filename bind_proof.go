@@ -64,9 +64,8 @@ func renewalChallenge(known *Binding, now time.Time, key []byte) string {
 
 // bindAnswer is what a response has to say about the binding.
 type bindAnswer struct {
-	endpoint bool   // the request is one of the endpoints'
-	cookie   string // the Set-Cookie line of the bound cookie
-	offer    string // to register a key
+	cookie string // the Set-Cookie line of the bound cookie
+	offer  string // to register a key
 }
 
 // answerBinding returns the answer, to be added to. It is called with the session's lock held.

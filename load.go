@@ -34,7 +34,7 @@ func (q *request) load(st *state) error {
 		return err
 	}
 	st.view = newDraft(c, st.base, settings{})
-	if err := st.view.replay(st.log); err != nil || !st.view.exists() || q.answersEndpoint() {
+	if err := st.view.replay(st.log); err != nil || !st.view.exists() || q.endpoint {
 		return err
 	}
 	return q.revalidate(st)

@@ -27,7 +27,7 @@ type request struct {
 	before   http.Header // the header as it was before the handler
 	answered http.Header // and after the answer to a failure: what the handler sets still, trailers included, is undone
 
-	bindAnswer     *bindAnswer   // nil as long as there is nothing to say about the binding
+	endpoint       bool          // the browser has sent it by itself: to register a key, or to renew the proof
 	logoutRevision string        // used by the commit under way only, as the next one
 	loginEnds      *Record       // the session that a Login was about to end
 	old            *adoption     // the session of the old library, once that was asked: by the load, or by the commit under way
@@ -38,16 +38,17 @@ type request struct {
 	committing     chan struct{} // holds a value while a commit is under way; made at the first
 
 	// Guarded by session.mu.
-	stage     stage
-	cookie    string    // the Set-Cookie line that the response is to have
-	offered   bool      // the response can do without that line
-	failure   error     // of the commit before the header
-	untold    []func()  // events and log lines that came up under the lock
-	telling   bool      // they are being told
-	present   bool      // the request has a cookie of the session's name, good or bad
-	destroyed bool      // a Destroy was done
-	returned  bool      // the handler has returned
-	vary      [1]string // room for a header's line
+	stage      stage
+	cookie     string      // the Set-Cookie line that the response is to have
+	offered    bool        // the response can do without that line
+	failure    error       // of the commit before the header
+	untold     []func()    // events and log lines that came up under the lock
+	telling    bool        // they are being told
+	present    bool        // the request has a cookie of the session's name, good or bad
+	destroyed  bool        // a Destroy was done
+	bindAnswer *bindAnswer // nil as long as there is nothing to say about the binding
+	returned   bool        // the handler has returned
+	vary       [1]string   // room for a header's line
 
 	oldCookies []*http.Cookie // those of the old library, which the response removes
 }
@@ -154,7 +155,7 @@ func (q *request) AnswerFailure(w http.ResponseWriter, err error) {
 		w.WriteHeader(http.StatusServiceUnavailable) // for whoever cancelled in the client's place
 		return
 	}
-	if q.answersEndpoint() { // a browser would take any other answer for the end of its registration
+	if q.endpoint { // a browser would take any other answer for the end of its registration
 		h.Set("Cache-Control", "no-store")
 		w.WriteHeader(http.StatusServiceUnavailable)
 		return

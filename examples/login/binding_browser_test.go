@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"fmt"
 	"net/http"
 	"slices"
@@ -233,8 +232,9 @@ func TestBoundSessionInABrowserThatCannotBind(t *testing.T) {
 	started, err := startChromium(chromedp.Flag("ignore-certificate-errors-spki-list", mustCertificate(t).fingerprint),
 		chromedp.Flag("disable-features", "DeviceBoundSessions"))
 	require.NoError(t, err)
-	ctx, cancel := context.WithCancel(started)
-	t.Cleanup(cancel)
+	ctx, cancel := chromedp.NewContext(started, chromedp.WithNewBrowserContext())
+	t.Cleanup(cancel) // which closes the page, and its stream of events: the server waits for that
+	require.NoError(t, chromedp.Do(ctx))
 	b := (&tab{t, ctx, s.base}).signIn("ada", "analytical-engine")
 	s.time.Advance(pastGrace)
 	b.open("/account/sessions")
