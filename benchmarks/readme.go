@@ -38,7 +38,7 @@ func (r *report) readmeTable() []byte {
 			missed++
 		}
 	}
-	fmt.Fprintf(&b, "Of the run's %d targets %d were met.\n", len(all), len(all)-missed)
+	fmt.Fprintf(&b, "The project set itself %d targets for this run, and met %d.\n", len(all), len(all)-missed)
 	return b.Bytes()
 }
 
