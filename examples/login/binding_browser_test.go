@@ -22,7 +22,7 @@ var renewed = []exchange{{"renew", true, http.StatusOK}}
 func TestBoundSessionFromSignInToSignOut(t *testing.T) {
 	boundOnEachStore(t, func(t *testing.T, s *secureSite) {
 		b := s.browser(t).signInBound("ada", "analytical-engine")
-		require.Equal(t, []exchange{{"register", true, http.StatusOK}}, s.exchanges())
+		require.Equal(t, []exchange{{"register", true, http.StatusOK}}, s.registrations())
 		s.settle(b)
 		bound := b.cookies()[boundCookieName]
 		require.NotNil(t, bound)
@@ -116,10 +116,10 @@ func TestBoundSessionSecondSignInBeforeTheFirstIsBound(t *testing.T) {
 		b.signIn("ada", "analytical-engine")
 		b.signInAgain("analytical-engine")
 		b.await(created(1))
-		require.Equal(t, []exchange{{"register", true, http.StatusOK}}, s.exchanges(), "the second one's")
+		require.Equal(t, []exchange{{"register", true, http.StatusOK}}, s.registrations(), "the second one's")
 		release()
 		require.Eventually(t, func() bool {
-			return slices.Equal([]exchange{{"register", true, http.StatusForbidden}}, s.exchanges())
+			return slices.Equal([]exchange{{"register", true, http.StatusForbidden}}, s.registrations())
 		}, stepTimeout, 10*time.Millisecond, "the first one's")
 		s.settle(b)
 		s.isBound(b)

@@ -13,6 +13,7 @@ import (
 	"net/http/cookiejar"
 	"net/http/httptest"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -169,6 +170,12 @@ func (s *secureSite) exchanges() []exchange {
 	asked := s.asked
 	s.asked = nil
 	return asked
+}
+
+// registrations returns the registrations among what the browser asked for since the last call. Whether it renews at once as
+// well depends on which answer comes first, that of a page or that of the registration.
+func (s *secureSite) registrations() []exchange {
+	return slices.DeleteFunc(s.exchanges(), func(e exchange) bool { return e.what != "register" })
 }
 
 // boundBrowser is a tab of a Chromium that binds.
