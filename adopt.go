@@ -86,13 +86,19 @@ func (q *request) loadOld(st *state) error {
 	return nil
 }
 
+// oldAnswer is what Config.Adopt said of a request.
+type oldAnswer struct {
+	adoption *adoption // nil for no session
+	err      error     // why none is known
+}
+
 // askOld calls Config.Adopt, once in a request. It returns nil where that names no session.
 func (q *request) askOld(ctx context.Context) (*adoption, error) {
-	if !q.oldAsked {
-		q.oldAsked = true
-		q.old, q.oldErr = q.callAdopt(ctx)
+	if q.old == nil {
+		a, err := q.callAdopt(ctx)
+		q.old = &oldAnswer{a, err}
 	}
-	return q.old, q.oldErr
+	return q.old.adoption, q.old.err
 }
 
 func (q *request) callAdopt(ctx context.Context) (*adoption, error) {
@@ -272,7 +278,7 @@ func (a *adoption) sessionOf(token Token) *Record {
 
 // refuseOld ends an old session that Revalidate refuses before it was adopted, so that no request adopts it.
 func (q *request) refuseOld(st *state) error {
-	a := q.old
+	a := q.old.adoption
 	call := q.manager.storeContext(context.WithoutCancel(q.context.Context), q.manager.config.StoreTimeout)
 	defer call.Release()
 	if err := q.endClaim(call, a); err != nil {
@@ -301,14 +307,17 @@ func (q *request) offerCookie(r *Record, token Token) {
 func (q *request) removeOld(a *adoption) {
 	q.session.mu.Lock()
 	defer q.session.mu.Unlock()
-	q.oldCookies = a.Cookies
+	q.removed = a
 }
 
 // removeOldCookies puts the lines that remove the old library's cookies into the header. A cookie of the session's own
 // name is replaced by that. It is called with the session's lock held.
 func (q *request) removeOldCookies(h http.Header) {
+	if q.removed == nil {
+		return
+	}
 	name := q.manager.config.Name
-	for _, c := range q.oldCookies {
+	for _, c := range q.removed.Cookies {
 		if c == nil || c.Name == name && q.cookie != "" {
 			continue
 		}

@@ -20,8 +20,7 @@ func (c adopt) apply(d *draft) error {
 	}
 	r := c.of.sessionOf(c.token)
 	d.token, d.begun, d.adopted = c.token, true, true
-	d.stored, d.record = r.Values, *r
-	d.record.Values = Values{}
+	d.stored, d.record, d.shared = r.Values, r, true
 	return nil
 }
 
@@ -140,7 +139,7 @@ func (q *request) joinAdoption(call *storeContext, s *step, sent *attempt) error
 		return q.swapError(s, err)
 	}
 	own := claim.First == sent.swaps[0].New.Revision
-	record, token, err := q.loadJoined(call, claim, sent, own)
+	record, token, err := q.loadJoined(call, a, claim, sent, own)
 	switch {
 	case err != nil:
 		return q.swapError(s, err)
@@ -162,9 +161,9 @@ func (q *request) joinAdoption(call *storeContext, s *step, sent *attempt) error
 }
 
 // loadJoined returns the session to go on from. That of an own claim it is also where others have closed the claim since.
-func (q *request) loadJoined(call *storeContext, claim *claim, sent *attempt, own bool) (*Record, Token, error) {
+func (q *request) loadJoined(call *storeContext, a *adoption, claim *claim, sent *attempt, own bool) (*Record, Token, error) {
 	if !own {
-		return q.loadStanding(call, q.old, claim)
+		return q.loadStanding(call, a, claim)
 	}
 	record, err := q.loadByToken(call, sent.token)
 	return record, sent.token, err
@@ -197,7 +196,9 @@ func (q *request) endOld(call *storeContext, s *step) error {
 		err = q.manager.forgetPending(call, s.base)
 	}
 	if err != nil {
-		q.oldAsked = a != nil && a.err == nil // another commit asks again
+		if a == nil || a.err != nil {
+			q.old = nil // another commit asks again
+		}
 		return q.storeError(OpAdopt, s.base, err)
 	}
 	if a != nil {

@@ -230,11 +230,10 @@ type (
 var errProofUsed = errors.New("session: the proof was used before, or a later one was")
 
 func (c registerKey) apply(d *draft) error {
-	b := &d.record.Binding
-	if b.bound() {
+	if d.record.Binding.bound() {
 		return errProofUsed
 	}
-	b.Key, b.ProvedAt = c.key, c.challenge
+	d.own().Binding.prove(c.key, c.challenge)
 	return nil
 }
 
@@ -243,7 +242,7 @@ func (c proveKey) apply(d *draft) error {
 	if !c.challenge.After(b.ProvedAt) || b.bound() && !bytes.Equal(b.Key, c.key) {
 		return errProofUsed
 	}
-	b.Key, b.ProvedAt = c.key, c.challenge
+	d.own().Binding.prove(c.key, c.challenge)
 	return nil
 }
 

@@ -247,8 +247,8 @@ func isStoreFailure(err error) bool {
 // once more: a key that is stored while the browser is told that it is not would sign the owner out.
 func (q *request) commitProof(c change) error {
 	st := q.session.open()
-	probe := st.view
-	err := c.apply(&probe)
+	trial := st.view.trial()
+	err := c.apply(&trial)
 	if err == nil {
 		st.note(c)
 	}

@@ -84,7 +84,8 @@ func setsContent(c change) bool {
 // draft is a session with changes made to it: what a request sees, and what its commit stores.
 type draft struct {
 	config  *Config
-	record  Record  // as it will be stored, without its values; without an ID if there is no session
+	record  *Record // as it will be stored, except its values; without an ID if there is no session
+	shared  bool    // the record is the base's, and own makes a copy before it is changed
 	stored  Values  // the values there were
 	edits   edits   // what lies over them
 	token   Token   // of the new ID, where there is one
@@ -97,16 +98,35 @@ type draft struct {
 // newDraft returns the session of base: a live record, the tombstone of a session that ended elsewhere, or nil for none. The
 // settings are those that the request has made before, for the sessions that begin here.
 func newDraft(config *Config, base *Record, set settings) draft {
-	d := draft{config: config, settings: set}
+	d := draft{config: config, settings: set, record: noRecord, shared: true}
 	switch {
 	case base == nil:
 	case base.Ended:
 		d.late = base
 	default:
-		d.record, d.stored = *base, base.Values
-		d.record.Values, d.record.Flashes = Values{}, slices.Clip(base.Flashes) // so that an append leaves base as it is
+		d.record, d.stored = base, base.Values
 	}
 	return d
+}
+
+// noRecord is the record of a draft without a session.
+var noRecord = &Record{}
+
+// own returns the record for a change.
+func (d *draft) own() *Record {
+	if d.shared {
+		r := *d.record
+		r.Values, r.Flashes = Values{}, slices.Clip(r.Flashes) // so that an append leaves the base as it is
+		d.record, d.shared = &r, false
+	}
+	return d.record
+}
+
+// trial returns a draft whose changes leave d as it is.
+func (d *draft) trial() draft {
+	t := *d
+	t.shared, t.edits = true, slices.Clip(d.edits)
+	return t
 }
 
 // replay makes the changes of a log. It runs the application's Updates.
@@ -155,17 +175,22 @@ func (d *draft) values() Values { return d.stored.edit(d.edits) }
 func (d *draft) edit(key string, raw json.RawMessage) { d.edits = d.edits.with(key, raw) }
 
 // drop removes all content.
-func (d *draft) drop() { d.stored, d.edits, d.record.Flashes = Values{}, nil, nil }
+func (d *draft) drop() {
+	d.stored, d.edits = Values{}, nil
+	if len(d.record.Flashes) > 0 {
+		d.own().Flashes = nil
+	}
+}
 
 // start begins a session.
 func (d *draft) start(token Token, user string, at time.Time) {
 	c := d.config
 	d.token, d.begun, d.adopted, d.late = token, true, false, nil
-	d.record = Record{
+	d.record, d.shared = &Record{
 		ID: token.ID(), Realm: c.Realm, User: user, CreatedAt: at, IssuedAt: at, LastUsedAt: at, Deadline: at.Add(c.Lifetime),
 		IdleTimeout: c.IdleTimeout, Persistent: c.Persistent, Flashes: d.record.Flashes,
-	}
-	d.settings.configure(&d.record, c)
+	}, false
+	d.settings.configure(d.record, c)
 }
 
 // configure puts the settings into a record.
@@ -233,7 +258,8 @@ func (clearAll) apply(d *draft) error {
 }
 
 func (c flash) apply(d *draft) error {
-	d.record.Flashes = append(d.record.Flashes, c.stored)
+	r := d.own()
+	r.Flashes = append(r.Flashes, c.stored)
 	return nil
 }
 
@@ -244,14 +270,14 @@ func (c takeFlash) apply(d *draft) error {
 			left = append(left, f)
 		}
 	}
-	d.record.Flashes = left
+	d.own().Flashes = left
 	return nil
 }
 
 func (c setting) apply(d *draft) error {
 	d.settings = d.settings.with(c.settings)
 	if d.exists() {
-		c.settings.configure(&d.record, d.config)
+		c.settings.configure(d.own(), d.config)
 	}
 	return nil
 }
@@ -260,13 +286,13 @@ func (c regenerate) apply(d *draft) error {
 	if !d.exists() {
 		return nil
 	}
-	d.token, d.record.ID = c.token, c.token.ID()
+	d.token, d.own().ID = c.token, c.token.ID()
 	return nil
 }
 
 func (c rename) apply(d *draft) error {
 	if d.exists() {
-		d.record.User = c.user
+		d.own().User = c.user
 	}
 	return c.regenerate.apply(d)
 }
@@ -281,7 +307,8 @@ func (c login) apply(d *draft) error {
 	d.drop()
 	d.edits = kept
 	d.start(c.token, c.user, c.at)
-	d.record.AuthenticatedAt, d.record.Binding.Secret = c.at, c.bind
+	r := d.own()
+	r.AuthenticatedAt, r.Binding.Secret = c.at, c.bind
 	return nil
 }
 
@@ -292,13 +319,13 @@ func (destroy) apply(d *draft) error {
 	if late != nil && late.Successor != "" {
 		late = nil
 	}
-	*d = draft{config: d.config, late: late}
+	*d = newDraft(d.config, late, settings{})
 	return nil
 }
 
 // next returns the record of the draft, to be stored in place of old, which is nil for a new session.
 func (d *draft) next(old *Record, now time.Time) *Record {
-	r := d.record
+	r := *d.record
 	r.Revision, r.Values, r.Version, r.Stale = "", d.values(), nil, false
 	if old == nil || r.ID != old.ID || r.IdleTimeout != old.IdleTimeout || !r.Deadline.Equal(old.Deadline) || useDue(&r, now) {
 		noteUse(&r, now)

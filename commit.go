@@ -22,9 +22,12 @@ const maxRounds = 3
 // commitTo commits all changes and moves the response to the next stage. One lock covers the check that nothing is left
 // to commit and the start of the stage, so that no change gets lost between them.
 func (q *request) commitTo(next stage) error {
-	h := q.w.Header() // of a writer of the application's, maybe: not under the lock
+	h := q.response.Below().Header() // of a writer of the application's, maybe: not under the lock
 	for round := 1; ; round++ {
 		q.session.mu.Lock()
+		if next == started && q.stage == hijacked {
+			q.stage = open // the connection could not be taken over
+		}
 		if !q.pending() || round > maxRounds {
 			q.enter(next, h)
 			q.session.mu.Unlock()
@@ -92,27 +95,39 @@ func (q *request) call(ctx context.Context) *storeContext {
 	return q.manager.storeContext(context.WithoutCancel(ctx), q.manager.config.StoreTimeout)
 }
 
+// commits is what the commits of a request share. There is one at a time.
+type commits struct {
+	lock           chan struct{} // holds a value while one is under way; what follows is that one's
+	logoutRevision string        // by which the request ends sessions
+	loginEnds      *Record       // the session that a Login was about to end
+	tagged         string        // what indexTag did last
+}
+
+// underWay reports whether there is a commit at this moment.
+func (c *commits) underWay() bool { return c != nil && len(c.lock) > 0 }
+
 // lockCommits waits for another commit of this request: there is one at a time.
 func (q *request) lockCommits(call *storeContext) error {
 	q.session.mu.Lock()
-	if q.committing == nil {
-		q.committing = make(chan struct{}, 1)
+	if q.commits == nil {
+		q.commits = &commits{lock: make(chan struct{}, 1)}
 	}
+	lock := q.commits.lock
 	q.session.mu.Unlock()
 	select {
-	case q.committing <- struct{}{}:
+	case lock <- struct{}{}:
 		return nil
 	default:
 	}
 	select {
-	case q.committing <- struct{}{}:
+	case lock <- struct{}{}:
 		return nil
 	case <-call.Done():
 		return q.storeError(OpSwap, nil, fmt.Errorf("another commit of this request is under way: %w", call.Err()))
 	}
 }
 
-func (q *request) unlockCommits() { <-q.committing }
+func (q *request) unlockCommits() { <-q.commits.lock }
 
 // commit makes the changes pending, step by step. What is changed meanwhile is another commit's.
 func (q *request) commit(ctx context.Context) error {

@@ -164,7 +164,7 @@ func (q *request) takeOver(call *storeContext, s *step, conflict *ConflictError)
 // open.
 func (q *request) loginOver(call *storeContext, s *step, old *Record) ([]Swap, error) {
 	if old.condition(q.manager.config.Clock()) == live {
-		q.loginEnds = old
+		q.commits.loginEnds = old
 	}
 	as := q.logout()
 	as.reason = ReasonLogin
@@ -180,8 +180,8 @@ func (q *request) loginOver(call *storeContext, s *step, old *Record) ([]Swap, e
 		return q.swapsFrom(s, ended.tombstone), nil // later requests with the old cookie are late ones then
 	}
 	kept := ended.replaced
-	if kept == nil && ended.tombstone.Revision == q.logoutRevision {
-		kept = q.loginEnds // the answer was lost that had it: what was met just before is the last that is known
+	if kept == nil && ended.tombstone.Revision == q.commits.logoutRevision {
+		kept = q.commits.loginEnds // the answer was lost that had it: what was met just before is the last that is known
 	}
 	if kept.condition(now) != live {
 		kept = nil

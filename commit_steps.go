@@ -200,10 +200,10 @@ func (q *request) endKnown(call *storeContext, s *step) (ending, error) {
 // logout is how this request's Destroy and Login end sessions: by one revision, so that a tombstone whose answer was lost is
 // known for its own.
 func (q *request) logout() endAs {
-	if q.logoutRevision == "" {
-		q.logoutRevision = newRevision()
+	if q.commits.logoutRevision == "" {
+		q.commits.logoutRevision = newRevision()
 	}
-	return endAs{reason: ReasonLogout, revision: q.logoutRevision}
+	return endAs{reason: ReasonLogout, revision: q.commits.logoutRevision}
 }
 
 // endDoubtful ends the session that a commit in doubt may have begun, or may begin yet.

@@ -97,9 +97,13 @@ func (c *CookieStore) Revocations() Store { return c.ended }
 // Check returns an error if the store that WithRevocations was given can't keep the list. New calls it.
 func (c *CookieStore) Check() error { return c.fault }
 
-// sealedVersion is the Record.Version of what was opened: what the seal holds beside the record.
-type sealedVersion struct {
-	until time.Time // the latest deadline that was ever sealed for this ID; SetLifetime may have brought it forward since
+// sealedVersion is the Record.Version of what was opened, in microseconds: by how much the latest deadline that was ever
+// sealed for this ID is later than the record's, which SetLifetime may have brought forward since.
+type sealedVersion uint64
+
+// until returns that deadline for the record as it was opened.
+func (v sealedVersion) until(r *Record) time.Time {
+	return time.UnixMicro(r.Deadline.UnixMicro() + int64(v))
 }
 
 // Load implements Store.
@@ -199,13 +203,13 @@ func (c *CookieStore) sealedUntil(token Token, s Swap, now time.Time) time.Time 
 		return unknown
 	}
 	if version, ok := s.Old.Version.(sealedVersion); ok && s.Old.Revision == "" {
-		return version.until
+		return version.until(s.Old)
 	}
 	r, err := c.open(token)
 	if err != nil || r.ID != s.Old.ID {
 		return unknown
 	}
-	return r.Version.(sealedVersion).until
+	return r.Version.(sealedVersion).until(r)
 }
 
 // seal returns the cookie's value for r. In front of the record stands by how many microseconds until is later than its
@@ -255,7 +259,7 @@ func (c *CookieStore) open(token Token) (*Record, error) {
 		return nil, errBadSeal
 	}
 	r.Stale = stale
-	r.Version = sealedVersion{time.UnixMicro(r.Deadline.UnixMicro() + int64(longer))}
+	r.Version = sealedVersion(longer) // zero as a rule, which takes no memory in an interface
 	return r, nil
 }
 
@@ -357,8 +361,12 @@ func (c sealingCodec) open(value string) (plain []byte, stale bool, err error) {
 		if string(sealed[:headerSize]) != string(key.header[:]) {
 			continue
 		}
-		plain, err := key.aead.Open(nil, sealed[headerSize:plainAt], sealed[plainAt:], key.data)
-		if err == nil { // otherwise another secret may have the same identifier
+		dst := sealed[plainAt:plainAt]
+		if i+1 < len(c) { // another secret may have the same identifier, and needs what is sealed as it is
+			dst = nil
+		}
+		plain, err := key.aead.Open(dst, sealed[headerSize:plainAt], sealed[plainAt:], key.data)
+		if err == nil {
 			return plain, i > 0, nil
 		}
 	}

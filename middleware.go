@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"slices"
 	"sync/atomic"
 	"time"
 )
@@ -87,14 +88,15 @@ func answerError(w http.ResponseWriter, _ *http.Request, err error) {
 // them.
 func (m *Manager) Middleware(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		ctx := r.Context()
-		if ctx.Value(managerKey{m}) != nil {
-			next.ServeHTTP(w, r)
-			return
-		}
-		if outer, ok := m.sharesName(ctx); ok {
-			m.refuseName(w, r, outer.manager)
-			return
+		for outer := outerRequest(r.Context()); outer != nil; outer = outerRequest(outer.context.Context) {
+			if outer.manager == m {
+				next.ServeHTTP(w, r)
+				return
+			}
+			if m.sharesName(outer.manager) {
+				m.refuseName(w, r, outer.manager)
+				return
+			}
 		}
 		q := newRequest(m, w, r)
 		if answer := m.binding.endpoint(r.URL.Path); answer != nil {
@@ -105,12 +107,22 @@ func (m *Manager) Middleware(next http.Handler) http.Handler {
 	})
 }
 
-// sharesName returns the request of an outer Manager that has one of this one's cookie names.
-func (m *Manager) sharesName(ctx context.Context) (outer *request, ok bool) {
-	if outer, ok = ctx.Value(nameKey(m.config.Name)).(*request); !ok && m.binding != nil {
-		outer, ok = ctx.Value(nameKey(m.binding.cookie.Name)).(*request)
+// sharesName reports whether both Managers set a cookie of one name.
+func (m *Manager) sharesName(other *Manager) bool {
+	for _, name := range m.cookieNames() {
+		if slices.Contains(other.cookieNames(), name) {
+			return true
+		}
 	}
-	return outer, ok
+	return false
+}
+
+// cookieNames returns the name of the session's cookie, and that of the bound one, if there is one.
+func (m *Manager) cookieNames() []string {
+	if m.binding == nil {
+		return []string{m.config.Name}
+	}
+	return []string{m.config.Name, m.binding.cookie.Name}
 }
 
 // refuseName answers a request that has met two Managers with one cookie name, one of which would lose its sessions.

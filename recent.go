@@ -40,7 +40,7 @@ type reauthenticate struct {
 
 func (c reauthenticate) apply(d *draft) error {
 	if d.exists() {
-		d.record.AuthenticatedAt = c.at
+		d.own().AuthenticatedAt = c.at
 	}
 	return c.regenerate.apply(d)
 }

@@ -75,6 +75,9 @@ func (b *Binding) bound() bool { return len(b.Key) > 0 }
 // offered reports whether the browser was offered to register a key.
 func (b *Binding) offered() bool { return len(b.Secret) > 0 }
 
+// prove notes that the browser has answered a challenge with its key.
+func (b *Binding) prove(key []byte, challenge time.Time) { b.Key, b.ProvedAt = key, challenge }
+
 // Format writes only whether there is a key, whatever the verb, because the secret must not appear in logs.
 func (b Binding) Format(f fmt.State, _ rune) {
 	text := "unbound"

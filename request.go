@@ -22,22 +22,16 @@ type request struct {
 	inner    *http.Request // as the handlers see it
 	context  requestContext
 	session  Session
-	w        http.ResponseWriter // below the response
 	response responsewriter.Writer
 	before   http.Header // the header as it was before the handler
 	answered http.Header // and after the answer to a failure: what the handler sets still, trailers included, is undone
 
-	endpoint       bool          // the browser has sent it by itself: to register a key, or to renew the proof
-	logoutRevision string        // used by the commit under way only, as the next one
-	loginEnds      *Record       // the session that a Login was about to end
-	old            *adoption     // the session of the old library, once that was asked: by the load, or by the commit under way
-	oldErr         error         // why none is known
-	oldAsked       bool          // the old library was asked
-	tagged         string        // used by the commit under way only: what indexTag did last
-	passive        atomic.Bool   // it is no use of the session
-	committing     chan struct{} // holds a value while a commit is under way; made at the first
+	endpoint bool        // the browser has sent it by itself: to register a key, or to renew the proof
+	passive  atomic.Bool // it is no use of the session
+	old      *oldAnswer  // nil until the old library is asked: by the load, or by the commit under way
 
 	// Guarded by session.mu.
+	commits    *commits // nil until the first commit
 	stage      stage
 	cookie     string      // the Set-Cookie line that the response is to have
 	offered    bool        // the response can do without that line
@@ -48,9 +42,8 @@ type request struct {
 	destroyed  bool        // a Destroy was done
 	bindAnswer *bindAnswer // nil as long as there is nothing to say about the binding
 	returned   bool        // the handler has returned
+	removed    *adoption   // the old session whose cookies the response removes
 	vary       [1]string   // room for a header's line
-
-	oldCookies []*http.Cookie // those of the old library, which the response removes
 }
 
 // stage is how far a response has come.
@@ -64,7 +57,7 @@ const (
 )
 
 func newRequest(m *Manager, w http.ResponseWriter, r *http.Request) *request {
-	q := &request{manager: m, outer: r, w: w}
+	q := &request{manager: m, outer: r}
 	q.context = requestContext{r.Context(), q}
 	q.inner = r.WithContext(&q.context)
 	q.session.request, q.session.config = q, &m.config
@@ -77,12 +70,17 @@ func newRequest(m *Manager, w http.ResponseWriter, r *http.Request) *request {
 
 // serve has next answer the request. A panic goes on, with its own stack.
 func (q *request) serve(next http.Handler) {
-	returned := false
+	returned, ended := false, false
 	defer func() {
 		q.handOut()
-		defer q.abandon() // if finish panics, in the application's code, the request ends all the same
+		defer func() {
+			if !ended { // finish may panic, in the application's code
+				q.abandon()
+			}
+		}()
 		if returned {
 			q.finish()
+			ended = true
 		}
 	}()
 	next.ServeHTTP(q.response.Wrap(), q.inner)
@@ -99,7 +97,6 @@ func (q *request) handOut() {
 // BeforeHeader implements responsewriter.Hooks: the last commit that can use the header. What came up is told once it is
 // certain whose the response is: if that panics, nothing of the handler's gets through after a commit that failed.
 func (q *request) BeforeHeader() error {
-	q.setStage(hijacked, open) // the connection could not be taken over
 	err := q.commitTo(started)
 	if err == nil {
 		q.tellAll()
@@ -189,7 +186,7 @@ func (q *request) finish() {
 	q.session.mu.Unlock()
 	if q.response.Begin() != nil {
 		q.endDestroyed(q.response.Failure())
-		putBack(q.w.Header(), q.answered)
+		putBack(q.response.Below().Header(), q.answered)
 		_ = q.commitTo(finished) // which the failure keeps from storing anything
 		q.tellAll()
 		return
@@ -205,16 +202,10 @@ func (q *request) finish() {
 	q.tellAll()
 }
 
-// abandon is what a panic leaves to do: values are not saved, but a logout is done. It does nothing after finish.
+// abandon is what a panic leaves to do: values are not saved, but a logout is done.
 func (q *request) abandon() {
-	q.session.mu.Lock()
-	done := q.stage == finished
-	q.session.mu.Unlock()
-	if done {
-		return
-	}
 	q.endDestroyed(nil)
-	h := q.w.Header()
+	h := q.response.Below().Header()
 	q.session.mu.Lock()
 	if q.stage != open && q.unsaved() { // before the header, the panic's answer tells
 		q.reportNotKept(ErrResponseStarted)
@@ -299,7 +290,7 @@ func (q *request) tellAll() {
 	}
 	q.telling = true
 	defer func() { q.telling = false }()
-	for range maxRounds {
+	for round := 0; round < maxRounds && len(q.untold) > 0; round++ {
 		untold := q.untold
 		q.untold = nil
 		q.tellUnlocked(untold)
@@ -349,8 +340,14 @@ type requestContext struct {
 type (
 	sessionKey struct{}           // the innermost Manager's session
 	managerKey struct{ *Manager } // this Manager's
-	nameKey    string             // the request of the Manager whose cookie has this name
+	requestKey struct{}           // the innermost request
 )
+
+// outerRequest returns the innermost request of a context, or nil.
+func outerRequest(ctx context.Context) *request {
+	q, _ := ctx.Value(requestKey{}).(*request)
+	return q
+}
 
 // Value implements context.Context.
 func (c *requestContext) Value(key any) any {
@@ -361,11 +358,8 @@ func (c *requestContext) Value(key any) any {
 		if key.Manager == c.request.manager {
 			return &c.request.session
 		}
-	case nameKey:
-		m := c.request.manager
-		if string(key) == m.config.Name || m.binding != nil && string(key) == m.binding.cookie.Name {
-			return c.request
-		}
+	case requestKey:
+		return c.request
 	}
 	return c.Context.Value(key)
 }

@@ -124,11 +124,11 @@ func (s *Session) load() {
 	if loaded {
 		return
 	}
-	st := &state{view: draft{config: s.config}}
+	st := &state{view: newDraft(s.config, nil, settings{})}
 	failure := errLoadPanicked
 	defer func() {
 		if failure != nil {
-			st = &state{loadErr: failure, view: draft{config: s.config}}
+			st = &state{loadErr: failure, view: newDraft(s.config, nil, settings{})}
 		}
 		s.mu.Lock()
 		defer s.mu.Unlock()
@@ -143,7 +143,7 @@ func (s *Session) load() {
 
 // close unlocks the session and tells what came up meanwhile. During a commit of the request, the commit does that.
 func (s *Session) close() {
-	untold := s.request != nil && len(s.request.untold) > 0 && len(s.request.committing) == 0
+	untold := s.request != nil && len(s.request.untold) > 0 && !s.request.commits.underWay()
 	s.mu.Unlock()
 	if untold {
 		s.request.tellAll()

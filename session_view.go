@@ -38,7 +38,7 @@ func (s *Session) Expired() bool {
 func (s *Session) view() Record {
 	st := s.open()
 	defer s.close()
-	return st.view.record
+	return *st.view.record
 }
 
 // User returns the user that Login was given, or "" if nobody is signed in.

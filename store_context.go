@@ -28,7 +28,7 @@ func (c *storeContext) Value(key any) any {
 	switch key.(type) {
 	case nowKey:
 		return c.clock
-	case sessionKey, managerKey, nameKey:
+	case sessionKey, managerKey, requestKey:
 		return nil
 	case pastCacheKey:
 		if c.pastCache {

@@ -53,7 +53,7 @@ func (q *request) indexTag(call *storeContext, s *step, next *Record) error {
 	switch {
 	case next.Tag == "",
 		old != nil && old.ID == next.ID && old.Tag == next.Tag && !next.Deadline.After(old.Deadline),
-		q.tagged == next.ID+next.Tag+next.Deadline.String():
+		q.commits.tagged == next.ID+next.Tag+next.Deadline.String():
 		return nil
 	case next.User == "":
 		return fmt.Errorf("%w: SetTag needs a session that is signed in", errTag)
@@ -75,7 +75,7 @@ func (q *request) indexTag(call *storeContext, s *step, next *Record) error {
 		return true, nil
 	})
 	if err == nil {
-		q.tagged = next.ID + next.Tag + next.Deadline.String()
+		q.commits.tagged = next.ID + next.Tag + next.Deadline.String()
 	}
 	return err
 }
