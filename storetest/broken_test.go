@@ -111,10 +111,12 @@ const (
 	noEnder       = "can't end a session whatever its revision (session.Ender)"
 	noUserStore   = "can't list a user's sessions (session.UserStore)"
 	noUserEnder   = "can't end sessions of a user without a list (session.UserEnder)"
+	noAllStore    = "can't go through all sessions (session.AllStore)"
+	noEndNotifier = "can't tell of ends (session.EndNotifier)"
 )
 
 var (
-	reasons    = []string{isInCookie, isNotInCookie, cannotEnd, noEnder, noUserStore, noUserEnder}
+	reasons    = []string{isInCookie, isNotInCookie, cannotEnd, noEnder, noUserStore, noUserEnder, noAllStore, noEndNotifier}
 	ofComplete = []string{isNotInCookie, noUserEnder}
 )
 

@@ -2,6 +2,7 @@ package storetest_test
 
 import (
 	"context"
+	"iter"
 	"maps"
 	"runtime"
 	"slices"
@@ -26,7 +27,9 @@ type flawed struct {
 	byEnd   map[string]bool            // IDs whose tombstones End put
 	index   map[string]map[string]bool // IDs by realm and user
 	scratch *record
-	entered atomic.Int64 // calls of all methods but Load
+	told    map[int]func(id string) // who listens
+	tells   int                     // how many have listened so far
+	entered atomic.Int64            // calls of all methods but Load
 	flaw
 }
 
@@ -47,8 +50,11 @@ type flaw struct {
 	end       func(s *flawed, tombstone, current *record) bool          // in place of storing; reports whether that is all
 	endsOnce  bool                                                      // End does what Swap does
 	lists     func(s *flawed, r *record, realm, user string, now time.Time) bool
-	listed    func(r *record) []*record // what a list has of a record
-	prunes    bool                      // the index comes before the record, and a list takes out what has no record
+	listed    func(r *record) []*record                                                    // what a list has of a record
+	all       func(s *flawed, ctx context.Context, realm string) iter.Seq2[*record, error] // in place of going through all
+	deafToEnd bool                                                                         // what End ends is not told
+	unstopped bool                                                                         // stop does nothing
+	prunes    bool                                                                         // the index comes before the record, and a list takes out what has no record
 }
 
 // verdict says what a flaw makes of a swap.
@@ -63,7 +69,7 @@ const (
 func newFlawed(f flaw) *flawed {
 	return &flawed{
 		records: map[string]*record{}, first: map[string]*record{}, byEnd: map[string]bool{},
-		index: map[string]map[string]bool{}, flaw: f,
+		index: map[string]map[string]bool{}, told: map[int]func(string){}, flaw: f,
 	}
 }
 
@@ -202,6 +208,11 @@ func (s *flawed) store(id string, next *record) {
 		s.first[id] = next
 	}
 	s.records[s.keyOf(id)] = next
+	if next.Ended && (!s.byEnd[id] || !s.deafToEnd) {
+		for _, ended := range s.told {
+			ended(id)
+		}
+	}
 }
 
 func (s *flawed) addToIndex(r *record) {
@@ -231,6 +242,9 @@ type complete struct{ *flawed }
 var (
 	_ session.Ender     = complete{}
 	_ session.UserStore = complete{}
+
+	_ session.AllStore    = complete{}
+	_ session.EndNotifier = complete{}
 )
 
 func (s complete) End(ctx context.Context, tombstone *record) (*record, error) {
@@ -280,6 +294,44 @@ func (s complete) UserSessions(ctx context.Context, realm, user string) ([]*reco
 		}
 	}
 	return listed, nil
+}
+
+func (s complete) All(ctx context.Context, realm string) iter.Seq2[*record, error] {
+	if s.all != nil {
+		return s.all(s.flawed, ctx, realm)
+	}
+	return func(yield func(*record, error) bool) {
+		if err := ctx.Err(); err != nil {
+			yield(nil, err)
+			return
+		}
+		for _, r := range s.snapshot() {
+			if r.Realm == realm && !yield(r, nil) {
+				return
+			}
+		}
+	}
+}
+
+func (s *flawed) snapshot() []*record {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Collect(maps.Values(s.records))
+}
+
+func (s complete) NotifyEnds(ended func(id string)) (stop func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.tells++
+	n := s.tells
+	s.told[n] = ended
+	return func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if !s.unstopped {
+			delete(s.told, n)
+		}
+	}
 }
 
 func (s complete) pruneAndList(ids map[string]bool) (listed []*record) {

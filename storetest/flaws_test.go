@@ -3,6 +3,7 @@ package storetest_test
 import (
 	"context"
 	"encoding/json"
+	"iter"
 	"maps"
 	"reflect"
 	"slices"
@@ -432,6 +433,50 @@ var brokenStores = []struct {
 		},
 	}},
 	{"an index pruned of what has no record", []string{"a session is listed as soon as it is stored"}, flaw{prunes: true}},
+	{"all sessions of all realms", []string{"all of a realm is gone through"}, flaw{all: through(func(*record, string) bool { return true })}},
+	{"all sessions without case", []string{"all of a realm is gone through"}, flaw{
+		all: through(func(r *record, realm string) bool { return strings.EqualFold(r.Realm, realm) }),
+	}},
+	{"all sessions of users", []string{"all of a realm is gone through"}, flaw{all: through(func(r *record, realm string) bool {
+		return r.Realm == realm && (r.User != "" || r.IdleTimeout == time.Hour)
+	})}},
+	{"all sessions, until another one is stored", []string{"nothing is left out while others are stored"}, flaw{all: throughUntilAnother}},
+	{"all sessions, whatever the context says", []string{"going through ends with its context"}, flaw{
+		all: func(s *flawed, _ context.Context, realm string) iter.Seq2[*record, error] {
+			return through(func(r *record, realm string) bool { return r.Realm == realm })(s, context.Background(), realm)
+		},
+	}},
+	{"nothing told of End", []string{"ends are told"}, flaw{deafToEnd: true}},
+	{"told without end", []string{"ends are told until stop"}, flaw{unstopped: true}},
+}
+
+// through returns an All that returns the records that fit.
+func through(fits func(r *record, realm string) bool) func(*flawed, context.Context, string) iter.Seq2[*record, error] {
+	return func(s *flawed, ctx context.Context, realm string) iter.Seq2[*record, error] {
+		return func(yield func(*record, error) bool) {
+			if err := ctx.Err(); err != nil {
+				yield(nil, err)
+				return
+			}
+			for _, r := range s.snapshot() {
+				if fits(r, realm) && !yield(r, nil) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// throughUntilAnother stops without a word where a session was stored since it began.
+func throughUntilAnother(s *flawed, ctx context.Context, realm string) iter.Seq2[*record, error] {
+	before := len(s.snapshot())
+	return through(func(r *record, realm string) bool {
+		s.mu.Lock()
+		s.letOthersIn()
+		now := len(s.records)
+		s.mu.Unlock()
+		return r.Realm == realm && now == before
+	})(s, ctx, realm)
 }
 
 // forgetfulStores lose one field each. Which clauses notice beside the one that has to, is of no interest.

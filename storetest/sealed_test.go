@@ -193,8 +193,8 @@ func (s anybodysSealed) EndUserSession(ctx context.Context, _, _, id string) err
 }
 
 var (
-	ofUnendable = []string{isInCookie, cannotEnd, noEnder, noUserStore, noUserEnder}
-	ofSealed    = []string{isInCookie, noUserStore}
+	ofUnendable = []string{isInCookie, cannotEnd, noEnder, noUserStore, noUserEnder, noAllStore, noEndNotifier}
+	ofSealed    = []string{isInCookie, noUserStore, noAllStore, noEndNotifier}
 )
 
 // limitedStores can't do all that a store may, and keep what the contract says of the rest, except for their flaws.
@@ -211,16 +211,16 @@ var limitedStores = []trialled{
 			return r
 		}})}
 	}},
-	{name: "neither ends at once nor lists", says: []string{isNotInCookie, noEnder, noUserStore, noUserEnder},
+	{name: "neither ends at once nor lists", says: []string{isNotInCookie, noEnder, noUserStore, noUserEnder, noAllStore, noEndNotifier},
 		store: func(*testing.T) session.Store { return newFlawed(flaw{}) }},
-	{name: "lists, and does not end at once", says: []string{isNotInCookie, noEnder, noUserEnder}, store: func(*testing.T) session.Store {
+	{name: "lists, and does not end at once", says: []string{isNotInCookie, noEnder, noUserEnder, noAllStore, noEndNotifier}, store: func(*testing.T) session.Store {
 		return struct{ session.UserStore }{complete{newFlawed(flaw{})}}
 	}},
 	{name: "in the cookie", says: ofUnendable, store: newUnendable},
 	{name: "in the cookie, and ends sessions", says: ofSealed, store: newSealed(sealedFlaw{})},
 
 	{name: "in a cache that no conflict clears", breaks: []string{"a load after a conflict is not older"},
-		says: []string{isNotInCookie, noEnder, noUserStore, noUserEnder}, store: newCachedStores()},
+		says: []string{isNotInCookie, noEnder, noUserStore, noUserEnder, noAllStore, noEndNotifier}, store: newCachedStores()},
 	{name: "in the cookie, guessing", breaks: []string{"a load by ID alone finds tombstones only"},
 		says: ofSealed, store: newSealed(sealedFlaw{guesses: true})},
 	{name: "in the cookie, forgetting ends", breaks: []string{"a tombstone is kept until its deadline", "what has ended stays ended"},

@@ -5,7 +5,8 @@
 //	}
 //
 // The name of each subtest says what it shows. A store may make several swaps all or none, or one by one in their order. Optional
-// interfaces (session.Ender, session.UserStore, session.UserEnder) are tested if the store has them. Go test -v names
+// interfaces (session.Ender, session.UserStore, session.UserEnder, session.AllStore, session.EndNotifier) are tested if the
+// store has them. Go test -v names
 // those that it does not have. It also names what a store can't do that keeps the session in the cookie.
 package storetest
 
@@ -106,18 +107,27 @@ var contract = []clause{
 
 	{"a user's sessions are ended except those named", endsUsers, endUser},
 	{"a session is ended if it is the user's", endsUsers, endUserSession},
+
+	{"all of a realm is gone through", goesThrough, allOfRealm},
+	{"nothing is left out while others are stored", goesThrough, allWhileOthersCome},
+	{"going through ends with its context", goesThrough, allEndsWithContext},
+
+	{"ends are told", tells, endsAreTold},
+	{"ends are told until stop", tells, toldUntilStopped},
 }
 
 // features are what not all stores have.
 type features uint8
 
 const (
-	shares     features = 1 << iota // requests share what is stored
-	inCookie                        // each request has the session in its cookie
-	ends                            // a session can be ended before its time
-	endsAtOnce                      // Ender
-	lists                           // UserStore
-	endsUsers                       // UserEnder
+	shares      features = 1 << iota // requests share what is stored
+	inCookie                         // each request has the session in its cookie
+	ends                             // a session can be ended before its time
+	endsAtOnce                       // Ender
+	lists                            // UserStore
+	endsUsers                        // UserEnder
+	goesThrough                      // AllStore
+	tells                            // EndNotifier
 )
 
 // absence says what a store without the features is like.
@@ -133,8 +143,12 @@ func (f features) absence() string {
 		return "the store can't end a session whatever its revision (session.Ender)"
 	case f&lists != 0:
 		return "the store can't list a user's sessions (session.UserStore)"
+	case f&endsUsers != 0:
+		return "the store can't end sessions of a user without a list (session.UserEnder)"
+	case f&goesThrough != 0:
+		return "the store can't go through all sessions (session.AllStore)"
 	}
-	return "the store can't end sessions of a user without a list (session.UserEnder)"
+	return "the store can't tell of ends (session.EndNotifier)"
 }
 
 // findFeatures asks the store what it can do.
@@ -153,6 +167,12 @@ func findFeatures(x *trial) features {
 	}
 	if _, ok := x.store.(session.UserStore); ok {
 		found |= lists
+	}
+	if _, ok := x.store.(session.AllStore); ok {
+		found |= goesThrough
+	}
+	if _, ok := x.store.(session.EndNotifier); ok {
+		found |= tells
 	}
 	return found
 }
