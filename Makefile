@@ -2,8 +2,8 @@
 MODULES  := $(shell find . -name go.mod -not -path '*/.*' -exec dirname {} \; | sort)
 FUZZTIME ?= 1m
 # What test-servers runs: these servers of scripts/servers.sh, these packages of the root module, which start servers, and
-# the cluster and Sentinel tests, unless CLUSTER is empty.
-SERVERS  ?= redis-7 redis-8 valkey-8 valkey-9
+# the cluster and Sentinel tests, unless CLUSTER is empty; on MySQL the tests of sqlstore.
+SERVERS  ?= redis-7 redis-8 valkey-8 valkey-9 mysql-9
 PACKAGES ?= . ./internal/redisclient ./internal/redistest ./sessiontest ./tests/...
 CLUSTER  ?= yes
 # What simulate runs: so many seeds, from this one on.
@@ -33,7 +33,7 @@ test-go127: deps ## test everything on Go 1.27, without the race detector
 test-jsonv2: deps ## test what encodes values with the encoder that Go 1.27 has, on this Go
 	@GOEXPERIMENT=jsonv2 go test -timeout 8m . ./internal/jsonvalue ./sessiontest ./storetest ./tests/guarantees ./tests/model
 
-test-servers: ## test what uses Redis on each of SERVERS, which it gets as far as they are missing
+test-servers: ## test what uses Redis or MySQL on each of SERVERS, which it gets as far as they are missing
 	@sh scripts/test-servers.sh "$(SERVERS)" "$(PACKAGES)" "$(CLUSTER)"
 
 deps: ## install what the tests need and the machine lacks

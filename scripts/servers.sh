@@ -1,6 +1,6 @@
 #!/bin/sh
-# Brings Redis and Valkey servers of several versions onto the machine, for the tests to run against, and prints a line
-# for each: its name and its program. Arguments name the servers wanted; without any it is all of them.
+# Brings Redis and Valkey servers of several versions, and MySQL, onto the machine, for the tests to run against, and
+# prints a line for each: its name and its program. Arguments name the servers wanted; without any it is all of them.
 #
 # They are packages of Debian's suites, from the mirror that the machine's own apt uses, unpacked into a cache folder
 # with the C library they were built with. apt works on lists and a state of its own, so what the machine has installed,
@@ -18,8 +18,22 @@ suite_of() {
 	case $1 in
 	redis-7) echo bookworm ;;
 	redis-8 | valkey-8) echo trixie ;;
-	valkey-9) echo sid ;;
-	*) fail "there is no server $1: it is redis-7, redis-8, valkey-8 or valkey-9" ;;
+	valkey-9 | mysql-9) echo sid ;;
+	*) fail "there is no server $1: it is redis-7, redis-8, valkey-8, valkey-9 or mysql-9" ;;
+	esac
+}
+
+# package_of prints the package that has a server, and program_of where its program is in that.
+package_of() {
+	case $1 in
+	mysql-*) echo mysql-server-core ;;
+	*) echo "${1%-*}-server" ;;
+	esac
+}
+program_of() {
+	case $1 in
+	mysql-*) echo usr/sbin/mysqld ;;
+	*) echo "usr/bin/${1%-*}-server" ;;
 	esac
 }
 
@@ -45,7 +59,7 @@ prepare() { # suite, folder
 }
 
 # unpack puts a package and the libraries it needs into a folder, with a program beside them that starts the server.
-unpack() { # package, apt's folder, target
+unpack() { # package, apt's folder, target, program in the package
 	rm -f "$2"/archives/*.deb
 	apt-get -c "$2/apt.conf" -qq -y --download-only --no-install-recommends install "$1" >&2 ||
 		fail "the package $1 can't be had"
@@ -57,19 +71,19 @@ unpack() { # package, apt's folder, target
 	loader=$(cd "$3" && find root -name 'ld-linux*.so.*' | head -n 1)
 	[ -n "$loader" ] || fail "the package $1 came without the C library"
 	libraries=$(cd "$3" && find root -maxdepth 3 -path '*/lib/*-linux-gnu*' -prune | sed 's#^#$here/#' | paste -s -d :)
-	cat >"$3/$1" <<-RUN
+	cat >"$3/${4##*/}" <<-RUN
 		#!/bin/sh
 		here=\${0%/*}
-		exec "\$here/$loader" --library-path "$libraries" "\$here/root/usr/bin/$1" "\$@"
+		exec "\$here/$loader" --library-path "$libraries" "\$here/root/$4" "\$@"
 	RUN
-	chmod +x "$3/$1"
+	chmod +x "$3/${4##*/}"
 }
 
 # check fails unless a program is the server that its name promises.
 check() { # program, server
 	version=$("$1" --version) || fail "$1 does not start"
 	case $version in
-	*" v=${2#*-}."*) ;;
+	*" v=${2#*-}."* | *" Ver ${2#*-}."*) ;;
 	*) fail "$2 is another version now: $version" ;;
 	esac
 }
@@ -77,14 +91,15 @@ check() { # program, server
 # get brings one server and prints its line.
 get() { # server
 	suite=$(suite_of "$1")
-	package=${1%-*}-server
-	program=$cache/$1/$package
+	package=$(package_of "$1")
+	binary=$(program_of "$1")
+	program=$cache/$1/${binary##*/}
 	if [ ! -x "$program" ]; then
 		echo "Getting $1 from Debian $suite" >&2
 		[ -d "$work/$suite" ] || prepare "$suite" "$work/$suite"
 		mkdir -p "$work/$1" "$cache"
-		unpack "$package" "$work/$suite" "$work/$1"
-		check "$work/$1/$package" "$1"
+		unpack "$package" "$work/$suite" "$work/$1" "$binary"
+		check "$work/$1/${binary##*/}" "$1"
 		rm -rf "${cache:?}/$1"
 		mv "$work/$1" "$cache/$1"
 	fi
@@ -92,7 +107,7 @@ get() { # server
 	echo "$1 $program"
 }
 
-[ $# -gt 0 ] || set -- redis-7 redis-8 valkey-8 valkey-9
+[ $# -gt 0 ] || set -- redis-7 redis-8 valkey-8 valkey-9 mysql-9
 if ! command -v apt-get >/dev/null 2>&1 || [ ! -e "$keyring" ]; then
 	fail "this takes Debian's apt and its keyring. Elsewhere install a server yourself, and name it: REDIS_SERVER=/path/to/valkey-server make test"
 fi

@@ -86,8 +86,8 @@ func TestFaults_AnswerCut(t *testing.T) {
 		what, match string
 	}{
 		{postgres, "change", "UPDATE"}, {postgres, "creation", "INSERT"}, {postgres, "login", "WITH ended"}, {postgres, "end", "WITH given"},
-		{mariaDB, "change", "UPDATE"}, {mariaDB, "creation", "INSERT"}, {mariaDB, "login", "COMMIT"}, {mariaDB, "end", "COMMIT"},
-		{postgres, "three", "commit"}, {mariaDB, "three", "COMMIT"},
+		{mySQL, "change", "UPDATE"}, {mySQL, "creation", "INSERT"}, {mySQL, "login", "COMMIT"}, {mySQL, "end", "COMMIT"},
+		{postgres, "three", "commit"}, {mySQL, "three", "COMMIT"},
 	} {
 		for name, fault := range map[string]redistest.Fault{"reset within it": redistest.Reset, "lost": redistest.LoseReply} {
 			t.Run(c.name+"/"+c.what+"/"+name, func(t *testing.T) {
@@ -192,15 +192,16 @@ func (d database) cutOthers(t *testing.T, admin *sql.DB) {
 func (d database) cutWaiting(t *testing.T, admin *sql.DB) {
 	t.Helper()
 	d.cut(t, admin, "SELECT pid FROM pg_stat_activity WHERE wait_event_type = 'Lock'",
-		"SELECT trx_mysql_thread_id FROM information_schema.innodb_trx WHERE trx_state = 'LOCK WAIT'")
+		onMySQL("SELECT trx_mysql_thread_id FROM information_schema.innodb_trx WHERE trx_state = 'LOCK WAIT'",
+			"SELECT processlist_id FROM performance_schema.threads JOIN performance_schema.data_lock_waits ON thread_id = requesting_thread_id"))
 }
 
 // cut ends connections.
-func (d database) cut(t *testing.T, admin *sql.DB, onPostgres, onMariaDB string) {
+func (d database) cut(t *testing.T, admin *sql.DB, onPostgres, onTheOthers string) {
 	t.Helper()
 	query, end := onPostgres, "SELECT pg_terminate_backend(%d)"
 	if d.dialect == sqlstore.MySQL {
-		query, end = onMariaDB, "KILL CONNECTION %d"
+		query, end = onTheOthers, "KILL CONNECTION %d"
 	}
 	rows, err := admin.Query(query)
 	require.NoError(t, err)
@@ -221,7 +222,7 @@ func TestFaults_LockTimeouts(t *testing.T) {
 	for _, c := range []struct {
 		database
 		setting string
-	}{{postgres, "&options=-c%20lock_timeout%3D50"}, {mariaDB, "&innodb_lock_wait_timeout=1"}} {
+	}{{postgres, "&options=-c%20lock_timeout%3D50"}, {mySQL, "&innodb_lock_wait_timeout=1"}} {
 		t.Run(c.name, func(t *testing.T) {
 			table := newTable()
 			s := c.storeIn(t, c.open(t, c.dsn(t)+c.setting), table)
@@ -268,8 +269,8 @@ func TestFaults_SerializationFailures(t *testing.T) {
 	}{
 		{postgres, "&default_transaction_isolation=serializable"},
 		{postgres, "&default_transaction_isolation=repeatable%20read"},
-		{mariaDB, "&tx_isolation=" + url.QueryEscape("'SERIALIZABLE'")},
-		{mariaDB, "&innodb_snapshot_isolation=ON"},
+		{mySQL, onMySQL("&tx_isolation=", "&transaction_isolation=") + url.QueryEscape("'SERIALIZABLE'")},
+		{mySQL, onMySQL("&innodb_snapshot_isolation=ON", "&transaction_isolation="+url.QueryEscape("'REPEATABLE-READ'"))},
 	} {
 		t.Run(c.name+c.setting, func(t *testing.T) {
 			table := newTable()
@@ -334,8 +335,9 @@ func (d database) deadlocks(t *testing.T) (n int) {
 		require.NoError(t, db.QueryRow("SELECT sum(deadlocks) FROM pg_stat_database").Scan(&n))
 		return n
 	}
-	var name string
-	require.NoError(t, db.QueryRow("SHOW GLOBAL STATUS LIKE 'Innodb_deadlocks'").Scan(&name, &n))
+	require.NoError(t, db.QueryRow(onMySQL(
+		"SELECT variable_value FROM information_schema.global_status WHERE variable_name = 'INNODB_DEADLOCKS'",
+		"SELECT count FROM information_schema.innodb_metrics WHERE name = 'lock_deadlocks'")).Scan(&n))
 	return n
 }
 
@@ -344,7 +346,7 @@ func TestFaults_ReadOnlyDatabase(t *testing.T) {
 	for _, c := range []struct {
 		database
 		setting string
-	}{{postgres, "&default_transaction_read_only=on"}, {mariaDB, "&tx_read_only=1"}} {
+	}{{postgres, "&default_transaction_read_only=on"}, {mySQL, onMySQL("&tx_read_only=1", "&transaction_read_only=1")}} {
 		t.Run(c.name, func(t *testing.T) {
 			s, _ := c.store(t)
 			r := newRecord("id", "ada")

@@ -28,7 +28,7 @@ var (
 	started []*sqltest.Server
 
 	sharedPostgres = sync.OnceValues(func() (*sqltest.Server, error) { return keep(sqltest.StartPostgres()) })
-	sharedMariaDB  = sync.OnceValues(func() (*sqltest.Server, error) { return keep(sqltest.StartMariaDB()) })
+	sharedMySQL    = sync.OnceValues(func() (*sqltest.Server, error) { return keep(sqltest.StartMySQL()) })
 )
 
 func keep(s *sqltest.Server, err error) (*sqltest.Server, error) {
@@ -65,12 +65,20 @@ type database struct {
 
 var (
 	postgres = database{"PostgreSQL", sqlstore.Postgres, "pgx", sharedPostgres, sqltest.StartPostgres}
-	mariaDB  = database{"MariaDB", sqlstore.MySQL, "mysql", sharedMariaDB, sqltest.StartMariaDB}
+	mySQL    = database{sqltest.MySQLName(), sqlstore.MySQL, "mysql", sharedMySQL, sqltest.StartMySQL} // or MariaDB
 	sqlite   = database{"SQLite", sqlstore.SQLite, "sqlite", nil, nil}
 
-	servers   = []database{postgres, mariaDB}
+	servers   = []database{postgres, mySQL}
 	databases = append(servers, sqlite)
 )
+
+// onMySQL returns the text for MySQL where that stands in MariaDB's place, and otherwise MariaDB's.
+func onMySQL(mariaDB, mySQL string) string {
+	if sqltest.MySQLName() == "MySQL" {
+		return mySQL
+	}
+	return mariaDB
+}
 
 // each runs a test on each of the databases.
 func each(t *testing.T, on []database, test func(t *testing.T, d database)) {

@@ -135,7 +135,7 @@ func TestRoundTrips(t *testing.T) {
 		{"simple protocol", postgres, "&default_query_exec_mode=simple_protocol", one},
 		{"cache describe", postgres, "&default_query_exec_mode=cache_describe", one},
 		{"describe exec: twice as many", postgres, "&default_query_exec_mode=describe_exec", costs{0, 2, 4, 4, 2, 4, 4, 4}},
-		{"interpolateParams=true", mariaDB, "", transactions},
+		{"interpolateParams=true", mySQL, "", transactions},
 		{"statements", sqlite, "", transactions},
 	} {
 		t.Run(c.database.name+"/"+c.name, func(t *testing.T) {
@@ -149,9 +149,9 @@ func TestRoundTrips(t *testing.T) {
 
 // Without interpolateParams each statement is prepared, made and closed; nobody waits for the answer to the last.
 func TestRoundTrips_MySQLPreparesWithoutInterpolation(t *testing.T) {
-	dsn := strings.Replace(mariaDB.dsn(t), "interpolateParams=true", "interpolateParams=false", 1)
+	dsn := strings.Replace(mySQL.dsn(t), "interpolateParams=true", "interpolateParams=false", 1)
 	count := &counter{}
-	got := measure(t, mariaDB.storeIn(t, mariaDB.openCounted(t, dsn, count), newTable()), count)
+	got := measure(t, mySQL.storeIn(t, mySQL.openCounted(t, dsn, count), newTable()), count)
 	require.GreaterOrEqual(t, got.read, 2)
 	require.GreaterOrEqual(t, got.write, 4)
 	require.GreaterOrEqual(t, got.login, 7)

@@ -129,7 +129,7 @@ func TestTable_LongestNamesAndSchemas(t *testing.T) {
 		tables  []string
 	}{
 		{postgres, "CREATE SCHEMA IF NOT EXISTS own", []string{"own.sessions", longest(63, "a"), longest(63, "b"), "own." + longest(63, "a")}},
-		{mariaDB, "CREATE DATABASE IF NOT EXISTS own", []string{"own.sessions", longest(64, "a"), longest(64, "b"), "own." + longest(64, "a")}},
+		{mySQL, "CREATE DATABASE IF NOT EXISTS own", []string{"own.sessions", longest(64, "a"), longest(64, "b"), "own." + longest(64, "a")}},
 		{sqlite, "", []string{"main.sessions", longest(200, "a"), longest(200, "b"), "Sessions-$"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {

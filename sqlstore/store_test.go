@@ -72,8 +72,8 @@ func laxDSNs(dsn string) []string {
 }
 
 func TestMySQL_AnyMode(t *testing.T) {
-	for _, dsn := range laxDSNs(mariaDB.dsn(t)) {
-		s := mariaDB.storeIn(t, mariaDB.open(t, dsn), newTable())
+	for _, dsn := range laxDSNs(mySQL.dsn(t)) {
+		s := mySQL.storeIn(t, mySQL.open(t, dsn), newTable())
 		exercise(t, s)
 		odd := newRecord(`id'\"`+"\x00é", "ada")
 		odd.Note = `it's \ "here"`

@@ -120,7 +120,7 @@ func TestSweep_BlocksNobody(t *testing.T) {
 
 // On MariaDB a sweep that waits for a row holds up nobody else: neither readers, nor who changes or creates a session.
 func TestSweep_ThatWaitsBlocksNobody(t *testing.T) {
-	d := mariaDB
+	d := mySQL
 	s := d.sweeper(t, func() time.Time { return time.Now().Add(48 * time.Hour) })
 	fill(t, s, 100)
 	kept := newRecord("kept", "ada")
@@ -155,7 +155,8 @@ func (d database) waitForLockWait(t *testing.T, db *sql.DB) {
 	t.Helper()
 	query := map[sqlstore.Dialect]string{
 		sqlstore.Postgres: "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'",
-		sqlstore.MySQL:    "SELECT count(*) FROM information_schema.innodb_trx WHERE trx_state = 'LOCK WAIT'",
+		sqlstore.MySQL: onMySQL("SELECT count(*) FROM information_schema.innodb_trx WHERE trx_state = 'LOCK WAIT'",
+			"SELECT count(*) FROM performance_schema.data_lock_waits"),
 	}[d.dialect]
 	require.Eventually(t, func() bool {
 		var n int

@@ -118,15 +118,67 @@ func (mariaDB) prepare(s *Server) error {
 }
 
 func (mariaDB) command(s *Server) *exec.Cmd {
-	args := []string{
-		"--no-defaults", "--datadir=" + s.data(), "--port=" + strconv.Itoa(s.Port), "--bind-address=127.0.0.1",
-		"--socket=" + filepath.Join(s.Dir, "socket"), "--pid-file=" + filepath.Join(s.Dir, "pid"), "--skip-name-resolve",
-		"--innodb-flush-log-at-trx-commit=2", "--innodb-buffer-pool-size=128M", "--max-connections=300",
+	args := append([]string{"--no-defaults", "--datadir=" + s.data()}, serverArguments(s)...)
+	return command(s, find("mariadbd", "/usr/sbin", "/usr/libexec"), append(args, settingArguments(s)...)...)
+}
+
+// serverArguments are those that MariaDB and MySQL have in common.
+func serverArguments(s *Server) []string {
+	return []string{
+		"--port=" + strconv.Itoa(s.Port), "--bind-address=127.0.0.1", "--socket=" + filepath.Join(s.Dir, "socket"),
+		"--pid-file=" + filepath.Join(s.Dir, "pid"), "--skip-name-resolve", "--innodb-flush-log-at-trx-commit=2",
+		"--innodb-buffer-pool-size=128M", "--max-connections=300",
 	}
+}
+
+func settingArguments(s *Server) (args []string) {
 	for _, setting := range s.settings {
 		args = append(args, "--"+setting)
 	}
-	return command(s, find("mariadbd", "/usr/sbin", "/usr/libexec"), args...)
+	return args
+}
+
+// mySQL is a program of MySQL. It runs as root where this process is root's: it may lie in a folder that is root's alone.
+type mySQL struct {
+	mariaDB
+	program string
+}
+
+func (mySQL) name() string { return "MySQL" }
+
+// prepare makes a root who may come over TCP: without names, "localhost" stands for the socket only.
+func (m mySQL) prepare(s *Server) error {
+	first := filepath.Join(s.Dir, "first.sql")
+	const users = "CREATE USER 'root'@'127.0.0.1';\nGRANT ALL ON *.* TO 'root'@'127.0.0.1' WITH GRANT OPTION;\n"
+	if err := os.WriteFile(first, []byte(users), 0o600); err != nil {
+		return err
+	}
+	return runOnce(m.run(s, "--initialize-insecure", "--init-file="+first))
+}
+
+func (m mySQL) command(s *Server) *exec.Cmd {
+	args := []string{"--mysqlx=OFF", "--skip-log-bin", "--secure-file-priv=NULL"}
+	return m.run(s, append(append(args, serverArguments(s)...), settingArguments(s)...)...)
+}
+
+// run returns a command that runs the program on the server's data. The files that it reads lie beside it, or where it was
+// installed.
+func (m mySQL) run(s *Server, args ...string) *exec.Cmd {
+	all := []string{"--no-defaults", "--datadir=" + s.data()}
+	if unpacked := filepath.Join(filepath.Dir(m.program), "root", "usr"); isFolder(unpacked) {
+		all = append(all, "--basedir="+unpacked)
+	}
+	if os.Getuid() == 0 {
+		all = append(all, "--user=root")
+	}
+	cmd := exec.Command(m.program, append(all, args...)...)
+	cmd.Dir = s.Dir
+	return cmd
+}
+
+func isFolder(path string) bool {
+	info, err := os.Stat(path)
+	return err == nil && info.IsDir()
 }
 
 // ready reports whether the server greets, as it does once it takes connections.

@@ -1,5 +1,5 @@
-// Package sqltest starts SQL servers for tests: PostgreSQL, PgBouncer and MariaDB, on free ports, with their data in a temporary
-// folder. They keep nothing safe from a power cut, which makes them quick.
+// Package sqltest starts SQL servers for tests: PostgreSQL, PgBouncer, MariaDB and MySQL, on free ports, with their data in a
+// temporary folder. They keep nothing safe from a power cut, which makes them quick.
 package sqltest
 
 import (
@@ -49,6 +49,20 @@ func StartPostgres(settings ...string) (*Server, error) { return start(postgres{
 
 // StartMariaDB starts MariaDB. Settings are as on its command line without the dashes, "name=value".
 func StartMariaDB(settings ...string) (*Server, error) { return start(mariaDB{}, settings) }
+
+// StartMySQL starts the program of MySQL that the variable MYSQL_SERVER names, or MariaDB where it is not set. Settings are as
+// for StartMariaDB.
+func StartMySQL(settings ...string) (*Server, error) { return start(mySQLKind(), settings) }
+
+// MySQLName returns the name of what StartMySQL starts.
+func MySQLName() string { return mySQLKind().name() }
+
+func mySQLKind() kind {
+	if program := os.Getenv("MYSQL_SERVER"); program != "" {
+		return mySQL{program: program}
+	}
+	return mariaDB{}
+}
 
 func start(k kind, settings []string) (*Server, error) {
 	dir, err := os.MkdirTemp("", "sqltest") // short: sockets have paths of at most 107 bytes

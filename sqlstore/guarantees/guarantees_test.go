@@ -27,7 +27,7 @@ func TestGuarantees(t *testing.T) {
 		dsn          func(t *testing.T) string
 	}{
 		{"PostgreSQL", "pgx", sqlstore.Postgres, served(sqltest.StartPostgres)},
-		{"MariaDB", "mysql", sqlstore.MySQL, served(sqltest.StartMariaDB)},
+		{sqltest.MySQLName(), "mysql", sqlstore.MySQL, served(sqltest.StartMySQL)},
 		{"SQLite", "sqlite", sqlstore.SQLite, func(t *testing.T) string {
 			return "file:" + filepath.Join(t.TempDir(), "db") + "?_pragma=busy_timeout(5000)&_pragma=journal_mode(WAL)&_pragma=synchronous(NORMAL)"
 		}},
