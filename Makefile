@@ -17,7 +17,10 @@ HISTORY  ?= 10m
 # cache makes the second run as quick as an installed tool.
 LINT := go run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 
-.PHONY: help test test-go127 test-jsonv2 test-servers deps lint fuzz simulate histories prove bench fmt tidy
+# Where  writes to.
+DIST     ?= dist
+
+.PHONY: help test test-noservers test-go127 test-jsonv2 test-servers deps lint fuzz simulate histories prove bench fmt tidy
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "%-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -26,6 +29,9 @@ help: ## show this
 test: deps ## vet and test everything with the race detector
 	@echo "Servers: $$("$${REDIS_SERVER:-redis-server}" --version)"
 	@set -e; for m in $(MODULES); do echo "== $$m"; (cd $$m && go vet ./... && go test -race -timeout 8m ./...); done
+
+test-noservers: ## test what needs no server and no browser, with neither in reach
+	@sh scripts/test-noservers.sh $(MODULES)
 
 test-go127: deps ## test everything on Go 1.27, without the race detector
 	@set -e; for m in $(MODULES); do echo "== $$m"; (cd $$m && GOTOOLCHAIN=go1.27.0 go test -timeout 8m ./...); done

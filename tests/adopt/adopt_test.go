@@ -1,3 +1,5 @@
+//go:build !noservers
+
 package adopt_test
 
 import (

@@ -129,7 +129,7 @@ type world struct {
 
 // each runs a test on every kind of store, each with a session of ada's in the old library, under "t1".
 func each(t *testing.T, cfg session.Config, test func(t *testing.T, w *world)) {
-	for _, b := range append(kit.MemoryBackings(t), kit.RedisBackings(t)...) {
+	for _, b := range kit.Backings(t) {
 		if b.Sealed && cfg.MaxPerUser > 0 {
 			continue
 		}

@@ -1,3 +1,5 @@
+//go:build !noservers
+
 package advisories_test
 
 import (

@@ -47,7 +47,7 @@ func eachStore(t *testing.T, test func(*testing.T, *kit.App)) {
 
 func backings(t *testing.T) []kit.Backing {
 	sealed := func() []session.Store { c := kit.Sealed(t, kit.SecretOne); return []session.Store{c, c} }
-	all := append(kit.MemoryBackings(t), kit.RedisBackings(t)...)
+	all := kit.Backings(t)
 	return append(all, kit.Backing{Name: withoutList, Sealed: true, Stores: sealed})
 }
 

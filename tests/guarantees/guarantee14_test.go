@@ -1,3 +1,5 @@
+//go:build !noservers
+
 package guarantees_test
 
 import (

@@ -1,7 +1,6 @@
 package kit
 
 import (
-	"context"
 	"encoding/base64"
 	"hash/adler32"
 	"io"
@@ -13,7 +12,6 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/doorman-go/session"
-	"github.com/doorman-go/session/internal/redistest"
 )
 
 // Three secrets as openssl rand would make them.
@@ -95,36 +93,13 @@ func MemoryBackings(tb testing.TB) []Backing {
 	}
 }
 
-// RedisBackings are a RedisStore under one Manager, and two processes that share a server. The stores are opened once.
-func RedisBackings(tb testing.TB) []Backing {
-	server := redistest.Start(tb)
-	client := RedisClient(tb, server)
-	a, b := OpenRedis(tb, server, session.RedisOptions{}), OpenRedis(tb, server, session.RedisOptions{})
-	flush := func(app *App) {
-		if err := client.FlushAll(context.Background()).Err(); err != nil {
-			app.T.Fatal(err)
-		}
-	}
-	return []Backing{
-		{"redis", false, func() []session.Store { return []session.Store{a} }, flush, true, client},
-		{"redis, two processes", false, func() []session.Store { return []session.Store{a, b} }, flush, true, client},
-	}
-}
-
-// ServerBackings are those on a server: RedisBackings, or what is to be tested in their place (RemoteStores).
-func ServerBackings(tb testing.TB) []Backing {
-	if remote := remoteBackings(tb); remote != nil {
-		return remote
-	}
-	return RedisBackings(tb)
-}
-
-// Backings are MemoryBackings and RedisBackings, or what is to be tested in their place (RemoteStores).
+// Backings are MemoryBackings and RedisBackings, or what is to be tested in their place (RemoteStores). Without servers
+// (the build tag noservers) they are MemoryBackings.
 func Backings(tb testing.TB) []Backing {
 	if remote := remoteBackings(tb); remote != nil {
 		return remote
 	}
-	return append(MemoryBackings(tb), RedisBackings(tb)...)
+	return append(MemoryBackings(tb), redisBackings(tb)...)
 }
 
 // EachStore runs a test on every kind of store that keeps guarantees 1, 2 and 4.
@@ -145,72 +120,9 @@ func EachUserStore(t *testing.T, cfg session.Config, test func(*App)) {
 
 // ValueStores are where values are kept: as they are, in the cookie, in Redis.
 func ValueStores(tb testing.TB) map[string]session.Store {
-	return map[string]session.Store{
-		"memory": session.NewMemoryStore(), "sealed": Sealed(tb, SecretOne),
-		"redis": OpenRedis(tb, redistest.Start(tb), session.RedisOptions{}),
-	}
-}
-
-// OpenRedis returns a store on a client of its own, as each process has one.
-func OpenRedis(tb testing.TB, server *redistest.Server, opts session.RedisOptions) *session.RedisStore {
-	tb.Helper()
-	return OpenRedisAt(tb, server.URL(), opts)
-}
-
-// OpenRedisAt is OpenRedis with a URL.
-func OpenRedisAt(tb testing.TB, url string, opts session.RedisOptions) *session.RedisStore {
-	tb.Helper()
-	store, err := session.OpenRedisStore(context.Background(), url, opts)
-	if err != nil {
-		tb.Fatal(err)
-	}
-	tb.Cleanup(func() { _ = store.Close() })
-	return store
-}
-
-// RedisOn returns a store on a client of the test's.
-func RedisOn(tb testing.TB, client redis.UniversalClient, opts session.RedisOptions) *session.RedisStore {
-	tb.Helper()
-	store, err := session.NewRedisStore(client, opts)
-	if err != nil {
-		tb.Fatal(err)
-	}
-	return store
-}
-
-// RedisClient returns a client that honours deadlines.
-func RedisClient(tb testing.TB, server *redistest.Server) *redis.Client {
-	tb.Helper()
-	opts, err := redis.ParseURL(server.URL())
-	if err != nil {
-		tb.Fatal(err)
-	}
-	opts.ContextTimeoutEnabled = true
-	client := redis.NewClient(opts)
-	tb.Cleanup(func() { _ = client.Close() })
-	return client
-}
-
-// Across is a client of a type that the store does not know, so that it expects each key in another slot, as in a cluster.
-type Across struct{ redis.UniversalClient }
-
-// DumpRedis returns all keys with all that is in them.
-func DumpRedis(tb testing.TB, client *redis.Client) (all []string) {
-	tb.Helper()
-	ctx := context.Background()
-	keys, err := client.Keys(ctx, "*").Result()
-	if err != nil {
-		tb.Fatal(err)
-	}
-	for _, key := range keys {
-		all = append(all, key)
-		if client.Type(ctx, key).Val() == "zset" {
-			all = append(all, client.ZRange(ctx, key, 0, -1).Val()...)
-			continue
-		}
-		all = append(all, client.Get(ctx, key).Val())
-	}
-	return all
+	stores := map[string]session.Store{"memory": session.NewMemoryStore(), "sealed": Sealed(tb, SecretOne)}
+	addRedis(tb, stores)
+	return stores
 }
 
 // ForeignCookies are values that this server did not issue: of good shape, of bad, or empty.

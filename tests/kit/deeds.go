@@ -8,12 +8,10 @@ import (
 	"io"
 	"net/http"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"github.com/doorman-go/session"
-	"github.com/doorman-go/session/internal/redistest"
 )
 
 // Day is how long a session lasts where nothing else was said.
@@ -74,31 +72,6 @@ func (s *SwappedStore) Load(ctx context.Context, token session.Token) (*session.
 		return s.Record, nil
 	}
 	return s.MemoryStore.Load(ctx, token)
-}
-
-// PatientStore is a RedisStore whose client waits for a Redis that stands still.
-func PatientStore(tb testing.TB, server *redistest.Server) *session.RedisStore {
-	tb.Helper()
-	return OpenRedisAt(tb, server.URL()+"?read_timeout=1m", session.RedisOptions{})
-}
-
-// Together makes requests of one session at once, all of which have begun when a Redis that stood still goes on.
-func Together(t *testing.T, server *redistest.Server, b *Browser, requests int, do func(*session.Session)) {
-	t.Helper()
-	server.Pause()
-	var began, ended sync.WaitGroup
-	began.Add(requests)
-	for range requests {
-		ended.Go(func() {
-			resp := b.Copy().Do(func(s *session.Session) { began.Done(); do(s) })
-			if resp.StatusCode != http.StatusOK {
-				t.Errorf("a request was answered with %s", resp.Status)
-			}
-		})
-	}
-	began.Wait()
-	server.Resume()
-	ended.Wait()
 }
 
 // Leaks returns in which form the text holds the secret, or "".

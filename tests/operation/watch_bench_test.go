@@ -1,3 +1,5 @@
+//go:build !noservers
+
 package operation_test
 
 import (
