@@ -17,10 +17,13 @@ HISTORY  ?= 10m
 # cache makes the second run as quick as an installed tool.
 LINT := go run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 
+# The modules that programs can require; modules.txt lists them.
+PUBLISHED := $(shell sh scripts/modules.sh published)
 # Where  writes to.
 DIST     ?= dist
 
-.PHONY: help test test-noservers test-go127 test-jsonv2 test-servers deps lint fuzz simulate histories prove bench fmt tidy
+.PHONY: help test test-noservers test-go127 test-jsonv2 test-servers deps lint fuzz simulate histories prove bench fmt tidy \
+	check-modules
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "%-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -48,6 +51,9 @@ deps: ## install what the tests need and the machine lacks
 lint: ## golangci-lint, known-vulnerable dependencies, formatting
 	@set -e; for m in $(MODULES); do echo "== $$m"; (cd $$m && $(LINT) run --allow-parallel-runners --config $(CURDIR)/.golangci.yml ./...); done
 	@sh scripts/vulncheck.sh $(MODULES)
+
+check-modules: ## check that modules.txt and Dependabot know every module
+	@sh scripts/modules.sh check
 
 fuzz: ## run each fuzz target for FUZZTIME
 	@sh scripts/fuzz.sh $(FUZZTIME) $(MODULES)
