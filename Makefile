@@ -23,7 +23,7 @@ PUBLISHED := $(shell sh scripts/modules.sh published)
 DIST     ?= dist
 
 .PHONY: help test test-noservers test-go127 test-jsonv2 test-servers deps lint fuzz simulate histories prove bench fmt tidy \
-	api api-update check-modules
+	cover api api-update check-modules
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "%-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -51,6 +51,9 @@ deps: ## install what the tests need and the machine lacks
 lint: ## golangci-lint, known-vulnerable dependencies, formatting
 	@set -e; for m in $(MODULES); do echo "== $$m"; (cd $$m && $(LINT) run --allow-parallel-runners --config $(CURDIR)/.golangci.yml ./...); done
 	@sh scripts/vulncheck.sh $(MODULES)
+
+cover: deps ## print how much of each package the root module's tests reach; COVER_HTML=FILE writes the lines too
+	@sh scripts/cover.sh
 
 api: ## compare what the published modules export with the folder api
 	@go run ./tests/api $(PUBLISHED)
