@@ -19,11 +19,11 @@ LINT := go run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 
 # The modules that programs can require; modules.txt lists them.
 PUBLISHED := $(shell sh scripts/modules.sh published)
-# Where  writes to.
+# Where sbom writes to.
 DIST     ?= dist
 
 .PHONY: help test test-noservers test-go127 test-jsonv2 test-servers deps lint fuzz simulate histories prove bench fmt tidy \
-	cover api api-update check-modules
+	cover api api-update check-modules sbom release release-trial
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "%-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -63,6 +63,15 @@ api-update: ## write what the published modules export into the folder api
 
 check-modules: ## check that modules.txt and Dependabot know every module
 	@sh scripts/modules.sh check
+
+sbom: ## write a bill of materials for each published module into DIST
+	@sh scripts/sbom.sh $(DIST) $(PUBLISHED)
+
+release: ## make the tags of VERSION, and its notes; docs/releasing.md says how to go on
+	@sh scripts/release.sh $(VERSION)
+
+release-trial: ## make a release in a copy of what is committed, and use it from outside
+	@sh scripts/release-trial.sh
 
 fuzz: ## run each fuzz target for FUZZTIME
 	@sh scripts/fuzz.sh $(FUZZTIME) $(MODULES)
