@@ -17,13 +17,14 @@ HISTORY  ?= 10m
 # cache makes the second run as quick as an installed tool.
 LINT := go run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 
+ACTIONLINT := go run github.com/rhysd/actionlint/cmd/actionlint@v1.7.12
 # The modules that programs can require; modules.txt lists them.
 PUBLISHED := $(shell sh scripts/modules.sh published)
 # Where sbom writes to.
 DIST     ?= dist
 
 .PHONY: help test test-noservers test-go127 test-jsonv2 test-servers deps lint fuzz simulate histories prove bench fmt tidy \
-	cover api api-update check-modules sbom release release-trial
+	cover api api-update check-modules check-workflows sbom release release-trial
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "%-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -63,6 +64,10 @@ api-update: ## write what the published modules export into the folder api
 
 check-modules: ## check that modules.txt and Dependabot know every module
 	@sh scripts/modules.sh check
+
+check-workflows: ## check the files of .github/workflows
+	@$(ACTIONLINT) -shellcheck= -pyflakes=
+	@sh scripts/pinned.sh
 
 sbom: ## write a bill of materials for each published module into DIST
 	@sh scripts/sbom.sh $(DIST) $(PUBLISHED)
