@@ -16,7 +16,6 @@ HISTORY  ?= 10m
 # Pinned here rather than in a go.mod: "go run" with a version keeps the tools' dependencies out of ours, and the build
 # cache makes the second run as quick as an installed tool.
 LINT := go run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
-
 ACTIONLINT := go run github.com/rhysd/actionlint/cmd/actionlint@v1.7.12
 # The modules that programs can require; modules.txt lists them.
 PUBLISHED := $(shell sh scripts/modules.sh published)
@@ -27,7 +26,7 @@ DIST     ?= dist
 	cover api api-update check-modules check-workflows sbom release release-trial
 
 help: ## show this
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "%-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "%-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo 'MODULES="./a ./b" names the modules to work on; the default is all.'
 
 test: deps ## vet and test everything with the race detector
