@@ -15,7 +15,7 @@ trap 'chmod -R u+w "$work"; rm -rf "$work"' EXIT
 expression() {
 	case $1 in
 	.) echo 'used.New(used.NewMemoryStore(), used.Config{})' ;;
-	migrate) echo 'used.FromSCS(nil, nil), error(nil)' ;;
+	migrate) echo 'used.Convert(nil), error(nil)' ;;
 	mongostore) echo 'used.New(nil, used.Options{})' ;;
 	otelsession) echo 'used.New(used.Options{})' ;;
 	promsession) echo 'used.New(used.Options{}), error(nil)' ;;
@@ -45,7 +45,8 @@ use() { # folder, module path
 	go mod init example.com/program 2>/dev/null
 	go get -x "$2@$version" 2>"$work/log" || { grep -v '^#' "$work/log" >&2; exit 1; }
 	go mod tidy 2>"$work/log" || { cat "$work/log" >&2; exit 1; }
-	echo "$2@$version: $(go run .)"
+	said=$(go run .) # assigned first, so that its failure is ours
+	echo "$2@$version: $said"
 	# No other version of a module of the repository comes with it.
 	others=$(go list -m all | grep "^$root" | grep -v " $version\$" || true)
 	[ -z "$others" ] || { echo "$2@$version brings along $others" >&2; exit 1; }

@@ -114,7 +114,9 @@ func signatureText(s *types.Signature) string {
 func typeText(t types.Type) string { return types.TypeString(nameless(t), short) }
 
 // short returns a package's path, without what all of ours begin with.
-func short(pkg *types.Package) string { return strings.TrimPrefix(pkg.Path(), "github.com/doorman-go/") }
+func short(pkg *types.Package) string {
+	return strings.TrimPrefix(pkg.Path(), "github.com/doorman-go/")
+}
 
 // nameless returns a type without the names of its functions' parameters.
 func nameless(t types.Type) types.Type {
