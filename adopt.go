@@ -45,10 +45,10 @@ type Adopted struct {
 // adoption is the answer of Config.Adopt to one request, as far as it names a session.
 type adoption struct {
 	Adopted
-	err      error // that came beside the token
+	err      error // Adopt returned it together with the token
 	claimID  string
 	inCookie bool   // the store keeps sessions in the cookie, and claims elsewhere
-	session  Record // what the old session becomes; without an ID until it is adopted
+	session  Record // the record that the old session becomes; it has no ID until it is adopted
 }
 
 var (
@@ -56,11 +56,12 @@ var (
 	errDidNotReturn = errors.New("session: the application's function did not return")
 )
 
-// loadOld asks the application for a session of the old library, where the request has no cookie that opens one of this
-// package's. What the claim of such a session says comes before all else that is known of it.
+// loadOld asks the application for a session of the old library, if the request has no cookie that opens a session of
+// this package. If there is a claim for that session, the claim counts, and not the rest of the application's answer.
 func (q *request) loadOld(st *state) error {
 	c := &q.manager.config
-	if c.Adopt == nil || st.base != nil || st.revoked != nil || q.endpoint { // whose sessions Revalidate is not asked about
+	// An endpoint does not ask Revalidate, so it adopts nothing.
+	if c.Adopt == nil || st.base != nil || st.revoked != nil || q.endpoint {
 		return nil
 	}
 	a, err := q.askOld(q.context.Context)
@@ -86,13 +87,13 @@ func (q *request) loadOld(st *state) error {
 	return nil
 }
 
-// oldAnswer is what Config.Adopt said of a request.
+// oldAnswer is the answer of Config.Adopt to a request.
 type oldAnswer struct {
-	adoption *adoption // nil for no session
-	err      error     // why none is known
+	adoption *adoption // nil if it names no session
+	err      error     // the reason, if there is one
 }
 
-// askOld calls Config.Adopt, once in a request. It returns nil where that names no session.
+// askOld calls Config.Adopt, once for each request. It returns nil if Adopt names no session.
 func (q *request) askOld(ctx context.Context) (*adoption, error) {
 	if q.old == nil {
 		a, err := q.callAdopt(ctx)
@@ -105,7 +106,7 @@ func (q *request) callAdopt(ctx context.Context) (*adoption, error) {
 	c := &q.manager.config
 	call := q.manager.storeContext(ctx, c.StoreTimeout)
 	defer call.Release()
-	r := q.outer.Clone(call) // a function that outlasts the request has a request of its own
+	r := q.outer.Clone(call) // a copy, because the function may go on after the request has ended
 	r.Body = http.NoBody
 	adopted, err := waitFor(call, func() (*Adopted, error) { return c.Adopt(r) })
 	switch {
@@ -119,8 +120,8 @@ func (q *request) callAdopt(ctx context.Context) (*adoption, error) {
 	return &adoption{Adopted: *adopted, err: err, claimID: claimID(c.Realm, adopted.Token)}, nil
 }
 
-// waitFor returns what f returns, or the context's error at its end: some stores ignore contexts. A panic of f is the
-// caller's.
+// waitFor calls f in another goroutine, and waits until f returns or the context ends, because some stores ignore
+// contexts. If f panics, waitFor panics.
 func waitFor[T any](ctx context.Context, f func() (T, error)) (T, error) {
 	type answer struct {
 		value    T
@@ -148,8 +149,8 @@ func waitFor[T any](ctx context.Context, f func() (T, error)) (T, error) {
 	}
 }
 
-// failOld goes on after an error of Config.Adopt, or none. Where there is nothing to take over, the request is a visitor's.
-// After a failure nothing is committed, except a Login.
+// failOld goes on if Config.Adopt has named no session, or only an error. If there is nothing to take over, the request
+// is a visitor's. After a failure only a Login can be committed.
 func (q *request) failOld(st *state, err error) error {
 	switch {
 	case err == nil:
@@ -163,7 +164,7 @@ func (q *request) failOld(st *state, err error) error {
 	return nil
 }
 
-// reportNotAdopted tells why an old session is not taken over.
+// reportNotAdopted tells why an old session is not adopted.
 func (q *request) reportNotAdopted(reason Reason, err error) {
 	level := slog.LevelInfo
 	if reason == ReasonUnreadable {
@@ -176,7 +177,7 @@ func (q *request) reportNotAdopted(reason Reason, err error) {
 // isOver reports whether the old session is past its end.
 func (a *adoption) isOver(now time.Time) bool { return !a.Deadline.IsZero() && !now.Before(a.Deadline) }
 
-// loadClaimed goes on with what an old session has become.
+// loadClaimed goes on with the session that an old session has become, by its claim.
 func (q *request) loadClaimed(call *storeContext, st *state, a *adoption, claim *claim) error {
 	record, token, err := q.loadStanding(call, a, claim)
 	switch {
@@ -186,7 +187,7 @@ func (q *request) loadClaimed(call *storeContext, st *state, a *adoption, claim 
 		return q.storeError(OpLoad, &Record{ID: a.claimID}, err)
 	}
 	if ended := q.meetRecord(st, record, token); ended != nil {
-		st.base = ended // the old cookie's request is a late one
+		st.base = ended // a request with the old cookie is a late one
 		return nil
 	}
 	q.removeOld(a)
@@ -197,7 +198,8 @@ func (q *request) loadClaimed(call *storeContext, st *state, a *adoption, claim 
 	return nil
 }
 
-// beginAdoption puts the adoption first into the request's log: it is made by the commit, which can send the cookie.
+// beginAdoption puts the adoption into the request's log, as the first change. The commit makes it, because the commit
+// can send the cookie.
 func (q *request) beginAdoption(call *storeContext, st *state, a *adoption) {
 	c := &q.manager.config
 	token := c.newToken()
@@ -209,7 +211,7 @@ func (q *request) beginAdoption(call *storeContext, st *state, a *adoption) {
 	st.log = append(st.log, adopt{token, a})
 }
 
-// prepareAdoption makes a record of the old session, or returns why it can't be one.
+// prepareAdoption makes a record of the old session. It returns an error if the session can't be stored.
 func (q *request) prepareAdoption(call *storeContext, a *adoption, token Token) error {
 	c := &q.manager.config
 	if err := a.makeSession(c); err != nil {
@@ -226,13 +228,13 @@ func (q *request) prepareAdoption(call *storeContext, a *adoption, token Token) 
 	if !a.inCookie {
 		return nil
 	}
-	if _, err := q.manager.store.Swap(call, token, Swap{nil, trial}); errors.Is(err, ErrCookieTooLarge) { // nothing is stored by it
+	if _, err := q.manager.store.Swap(call, token, Swap{nil, trial}); errors.Is(err, ErrCookieTooLarge) { // only seals
 		return err
 	}
 	return nil
 }
 
-// makeSession sets what the old session becomes.
+// makeSession sets the record that the old session becomes.
 func (a *adoption) makeSession(c *Config) error {
 	if a.User != "" {
 		if err := checkUser("Adopt", a.User); err != nil {
@@ -261,7 +263,8 @@ func (a *adoption) makeSession(c *Config) error {
 	return nil
 }
 
-// earlier returns the earlier time to the precision that stores keep.
+// earlier returns the earlier of the two times. A is cut to the precision that stores keep; b has that precision
+// already.
 func earlier(a, b time.Time) time.Time {
 	if a.Before(b) {
 		return a.Truncate(time.Microsecond)
@@ -269,7 +272,7 @@ func earlier(a, b time.Time) time.Time {
 	return b
 }
 
-// sessionOf returns what the old session becomes under the token's ID.
+// sessionOf returns the record that the old session becomes, under the token's ID.
 func (a *adoption) sessionOf(token Token) *Record {
 	r := a.session
 	r.ID = token.ID()
@@ -292,8 +295,8 @@ func (q *request) refuseOld(st *state) error {
 	return nil
 }
 
-// offerCookie has the response carry the session's cookie again: the answer that had it first may be lost. A response that
-// can't carry it does without.
+// offerCookie lets the response send the session's cookie again, because the first response with it may have been lost.
+// If this response can't send it, that is no error.
 func (q *request) offerCookie(r *Record, token Token) {
 	if !q.canSendCookie() || q.sendCookie(r, token.cookieValue()) != nil {
 		return
@@ -303,15 +306,15 @@ func (q *request) offerCookie(r *Record, token Token) {
 	q.offered = true
 }
 
-// removeOld has the response remove the old library's cookies.
+// removeOld lets the response remove the old library's cookies.
 func (q *request) removeOld(a *adoption) {
 	q.session.mu.Lock()
 	defer q.session.mu.Unlock()
 	q.removed = a
 }
 
-// removeOldCookies puts the lines that remove the old library's cookies into the header. A cookie of the session's own
-// name is replaced by that. It is called with the session's lock held.
+// removeOldCookies puts the lines that remove the old library's cookies into the header. It leaves out an old cookie
+// that has the name of the session's cookie, if the response sets that. The caller holds the session's lock.
 func (q *request) removeOldCookies(h http.Header) {
 	if q.removed == nil {
 		return

@@ -13,38 +13,38 @@ import (
 	"github.com/doorman-go/session/internal/xaes"
 )
 
-// A claim says what an old session has become. It is a record under an ID that is a hash of the old token, in the form of
-// a tombstone: of the old session, whose successor is the adopted one. So one of several requests puts it, and an ending
-// that comes by the old cookie follows it. In its values it keeps the token of the adopted session, encrypted with a key
-// made of the old token: who reads the store does not have that.
+// A claim says what an old session has become. It is a record whose ID is a hash of the old token. It has the form of a
+// tombstone: the old session has ended, and its successor is the adopted session. So only one of several requests can
+// put it, and an ending by the old cookie follows it. Its values have the token of the adopted session, encrypted with
+// a key made of the old token. Somebody who reads the store does not have that key.
 type claim struct {
 	record *Record
 	claimContent
 }
 
-// claimContent is what a claim keeps in its values.
+// claimContent is the content of a claim, in the values of its record.
 type claimContent struct {
-	User   string `json:"user,omitempty"`   // of the adopted session; the claim itself is on no list of a user's
-	Token  []byte `json:"token,omitempty"`  // of the adopted session, encrypted; none in a claim that is closed
+	User   string `json:"user,omitempty"`   // of the adopted session; the record has no User, so that no list shows it
+	Token  []byte `json:"token,omitempty"`  // of the adopted session, encrypted; a closed claim has none
 	Closed micros `json:"closed,omitempty"` // when it was closed; zero while it is open
-	First  string `json:"first,omitempty"`  // its first revision, by which the request that put it knows it
+	First  string `json:"first,omitempty"`  // its first revision, by which the request that put it recognizes it
 }
 
 const (
-	claimKey     = "claim" // of the claim's content among the record's values
+	claimKey     = "claim" // the key of the claim's content among the record's values
 	claimPurpose = "doorman session claim"
-	claimOpenFor = 2 * time.Minute   // how long the old cookie stands for the adopted session, at most
-	claimLateFor = tombstoneLife     // how long its requests are late ones after that
-	claimGrowsIn = tombstoneLife / 2 // how long the session may be missing that the claim names, and be put there by any request
+	claimOpenFor = 2 * time.Minute   // how long the old cookie opens the adopted session, at most
+	claimLateFor = tombstoneLife     // after that, how long a request with the old cookie is a late one
+	claimGrowsIn = tombstoneLife / 2 // how long any request may store the session that the claim names, if it is missing
 )
 
 // claimPhase says what an old cookie means.
 type claimPhase uint8
 
 const (
-	claimOpen claimPhase = iota // it stands for the adopted session
-	claimLate                   // its requests are late ones
-	claimOver                   // its requests are a visitor's
+	claimOpen claimPhase = iota // it opens the adopted session
+	claimLate                   // a request with it is a late one
+	claimOver                   // a request with it is a visitor's
 )
 
 // phase returns what the old cookie means at the time given.
@@ -64,7 +64,7 @@ func (c *claim) phase(now time.Time) claimPhase {
 
 func (c *claim) isClosed() bool { return c.Closed != 0 }
 
-// tombstone returns the claim as that of the old session for a request that is late. It stands in no store.
+// tombstone returns a tombstone of the old session, for a request that is late. No store has this tombstone.
 func (c *claim) tombstone(now time.Time) *Record {
 	return &Record{
 		ID: c.record.ID, Realm: c.record.Realm, User: c.User, Ended: true, Successor: c.record.Successor,
@@ -72,7 +72,7 @@ func (c *claim) tombstone(now time.Time) *Record {
 	}
 }
 
-// closed returns the record of the claim after it was closed.
+// closed returns the record of the claim, closed at this time.
 func (c *claim) closed(now time.Time) *Record {
 	next := *c.record
 	next.Revision, next.Version = "", nil
@@ -86,7 +86,8 @@ func isClaim(r *Record) bool { return r.Values.Get(claimKey) != nil }
 
 func (c claimContent) values() Values { return listedValues(map[string]any{claimKey: c}) }
 
-// newClaim returns the claim's record for a session that is adopted under the token. With no token it is closed.
+// newClaim returns the record of a claim for a session that is adopted with this token. Without a token, the claim is
+// closed.
 func (a *adoption) newClaim(c *Config, token Token) (*Record, error) {
 	now := c.Clock()
 	r := &Record{
@@ -108,7 +109,7 @@ func (a *adoption) newClaim(c *Config, token Token) (*Record, error) {
 	return r, nil
 }
 
-// sealToken encrypts a token with a key made of the old one.
+// sealToken encrypts a token with a key made of the old token.
 func sealToken(oldToken string, token Token) ([]byte, error) {
 	aead, err := claimKeyOf(oldToken, token.realm)
 	if err != nil {
@@ -149,14 +150,15 @@ func (c *claim) open(oldToken string) (Token, error) {
 	return token, nil
 }
 
-// claimID returns the ID of the claim of an old session. The realm's length keeps it from reaching into the token.
+// claimID returns the ID of the claim of an old session. The realm's length is hashed too, so that no other pair of
+// realm and token has the same hash.
 func claimID(realm, oldToken string) string {
 	sum := sha256.Sum256([]byte(claimPurpose + "\x00" + strconv.Itoa(len(realm)) + ":" + realm + oldToken))
 	return base64url.EncodeToString(sum[:idSize])
 }
 
-// loadClaim returns a claim, or nil if there is none. A store that keeps sessions in the cookie has its tombstones
-// elsewhere, and so its claims: inCookie says that it is one, where there is no claim.
+// loadClaim returns a claim, or nil if there is none. In the second case inCookie reports whether the store keeps
+// sessions in the cookie. Such a store keeps its claims elsewhere, like its tombstones.
 func (m *Manager) loadClaim(call *storeContext, id string) (c *claim, inCookie bool, err error) {
 	call.pastCache = true
 	defer func() { call.pastCache = false }()
@@ -185,8 +187,8 @@ func (q *request) findClaim(call *storeContext, a *adoption) (*claim, error) {
 	return c, err
 }
 
-// loadStanding returns what the claim stands for: the adopted session, or what is left of it, with its token; the tombstone
-// of a late request; or nil.
+// loadStanding returns the record that the old cookie means, by the claim. For an open claim that is the record of the
+// adopted session, with its token. For a late request it is a tombstone. Otherwise it is nil.
 func (q *request) loadStanding(call *storeContext, a *adoption, c *claim) (*Record, Token, error) {
 	now := q.manager.config.Clock()
 	switch c.phase(now) {
@@ -207,7 +209,7 @@ func (q *request) loadStanding(call *storeContext, a *adoption, c *claim) (*Reco
 	return r, token, err
 }
 
-// loadByToken returns what the token opens, or nil.
+// loadByToken returns the record that the token opens, or nil.
 func (q *request) loadByToken(ctx context.Context, token Token) (*Record, error) {
 	r, err := q.manager.store.Load(ctx, token)
 	if err == nil {
@@ -219,9 +221,9 @@ func (q *request) loadByToken(ctx context.Context, token Token) (*Record, error)
 	return r, err
 }
 
-// completeAdoption puts the session there that a young claim names, where its store makes swaps one by one and the other
-// request has not come to the second, or never will. As long as the claim is young, a session that has ended would have
-// left its tombstone.
+// completeAdoption stores the session that a young claim names, if it is missing. If a store makes swaps one by one,
+// the request that put the claim may not have stored the session yet, or may never do so. While the claim is young, a
+// missing session can't have ended: its tombstone would still be there.
 func (q *request) completeAdoption(call *storeContext, a *adoption, c *claim, token Token) (*Record, error) {
 	config := &q.manager.config
 	now := config.Clock()
@@ -233,7 +235,7 @@ func (q *request) completeAdoption(call *storeContext, a *adoption, c *claim, to
 	}
 	if a.session.Claim == "" {
 		if err := a.makeSession(config); err != nil {
-			return nil, nil //nolint:nilerr // another answer of Adopt's could be taken over, and this one can't
+			return nil, nil //nolint:nilerr // this answer of Adopt can't be adopted, unlike that of the other request
 		}
 	}
 	r := a.sessionOf(token)
@@ -246,8 +248,9 @@ func (q *request) completeAdoption(call *storeContext, a *adoption, c *claim, to
 	return r, err
 }
 
-// closeClaim closes the claim of an adopted session whose cookie has arrived, since a request has it. From here on the
-// old cookie is a late one's, and the old session is forgotten. What fails is told, and left to the next request.
+// closeClaim closes the claim of an adopted session when a request has the session's cookie: the cookie has arrived.
+// From then on a request with the old cookie is a late one. Then it calls Forget for the old session. It reports a
+// failure, and leaves the rest to the next request.
 func (q *request) closeClaim(call *storeContext, st *state) {
 	if st.base == nil || st.base.Claim == "" {
 		return
@@ -263,7 +266,7 @@ func (q *request) closeClaim(call *storeContext, st *state) {
 	q.unlinkClaim(call, st)
 }
 
-// swapClosed closes a claim, if it is there and open.
+// swapClosed closes a claim, if it exists and is open.
 func (q *request) swapClosed(call *storeContext, id string) error {
 	m := q.manager
 	for {
@@ -287,10 +290,10 @@ func (m *Manager) replaceClaim(ctx context.Context, old, next *Record) error {
 	return err
 }
 
-// unlinkClaim has the session forget its claim, so that no further request asks for it.
+// unlinkClaim removes the claim's ID from the session, so that no further request looks the claim up.
 func (q *request) unlinkClaim(call *storeContext, st *state) {
 	now := q.manager.config.Clock()
-	if st.sealed { // in the response, as in noteUseAtOnce
+	if st.sealed { // the response stores it, as in noteUseAtOnce
 		next := *st.base
 		next.Claim, next.Stale = "", true
 		st.setBase(&next, st.token, now)
@@ -304,7 +307,8 @@ func (q *request) unlinkClaim(call *storeContext, st *state) {
 	}
 }
 
-// endClaim ends what an old session has become, and closes its claim, or puts a closed one: no request adopts it any more.
+// endClaim ends the session that an old session has become, and closes the claim. If there is no claim, it puts a
+// closed one, so that no request adopts the old session any more.
 func (q *request) endClaim(call *storeContext, a *adoption) error {
 	m := q.manager
 	for {
@@ -320,7 +324,8 @@ func (q *request) endClaim(call *storeContext, a *adoption) error {
 			if next, err = a.newClaim(&m.config, Token{realm: m.config.Realm}); err != nil {
 				return err
 			}
-			if a.Deadline.IsZero() && errors.Is(a.err, ErrNotFound) { // made up, maybe: only who is adopting it now must meet the claim
+			// The token may be made up. A short claim is enough to stop requests that adopt now.
+			if a.Deadline.IsZero() && errors.Is(a.err, ErrNotFound) {
 				next.Deadline = next.IssuedAt.Add(tombstoneLife)
 			}
 		default:
@@ -340,7 +345,7 @@ func (q *request) endClaim(call *storeContext, a *adoption) error {
 	}
 }
 
-// endClaimed ends the session that a claim names, and what it goes on as, while an old cookie still leads to it.
+// endClaimed ends the session that a claim names, and its successors, as long as the old cookie leads to it.
 func (q *request) endClaimed(call *storeContext, c *claim) error {
 	now := q.manager.config.Clock()
 	if c.record.Successor == "" || c.phase(now) == claimOver {

@@ -6,9 +6,10 @@ import (
 	"time"
 )
 
-// This file has the step of a commit that adopts an old session, and what a logout does to it.
+// This file has the step of a commit that adopts an old session, and the part of a logout that ends an old session.
 
-// adopt is a change that is always the first of its log: an old session becomes one of this package's.
+// adopt is the change that adopts an old session: it becomes a session of this package. It is always the first of its
+// log.
 type adopt struct {
 	token Token
 	of    *adoption
@@ -35,12 +36,12 @@ func startsWithAdopt(log []change) bool {
 	return ok
 }
 
-// adoptsOnly reports whether nothing but an adoption is in the log. A response that can't send a cookie does without it:
+// adoptsOnly reports whether the log has only an adoption. If a response can't send a cookie, it makes no such commit:
 // the next request adopts.
 func adoptsOnly(log []change) bool { return len(log) == 1 && startsWithAdopt(log) }
 
-// commitAdoption stores the session and its claim. Of several requests with one old token, one puts the claim, and the others
-// go on from its session.
+// commitAdoption stores the session and its claim. If several requests have the same old token, only one can put the
+// claim. The others go on from the session of that one.
 func (q *request) commitAdoption(call *storeContext, s *step) error {
 	if !q.canSendCookie() {
 		return ErrResponseStarted
@@ -63,8 +64,8 @@ func (q *request) commitAdoption(call *storeContext, s *step) error {
 	}
 }
 
-// planAdoption returns the swaps to send. A session in the cookie has a token only when it is sealed, which stores nothing;
-// all others begin together with the claim.
+// planAdoption returns the swaps to send. A session in the cookie is sealed first, because the claim needs its token.
+// That stores nothing. For any other store, one call stores the claim and then the session.
 func (q *request) planAdoption(call *storeContext, s *step) (*attempt, error) {
 	c := &q.manager.config
 	a := s.log[0].(adopt).of
@@ -116,7 +117,7 @@ func (q *request) sendAdoption(call *storeContext, s *step, sent *attempt) error
 	return q.joinAdoption(call, s, sent)
 }
 
-// settleAdoption takes over what was stored.
+// settleAdoption goes on from the record that was stored, and notes that the old session must be forgotten.
 func (q *request) settleAdoption(call *storeContext, s *step, stored *Record, token Token) error {
 	a := s.log[0].(adopt).of
 	q.removeOld(a)
@@ -128,7 +129,8 @@ func (q *request) settleAdoption(call *storeContext, s *step, stored *Record, to
 	return q.settle(call, s, stored, token)
 }
 
-// joinAdoption goes on from what stands there already: another request's adoption, or this one's, whose answer was lost.
+// joinAdoption goes on from an adoption that was stored before: by another request, or by this one, whose answer was
+// lost.
 func (q *request) joinAdoption(call *storeContext, s *step, sent *attempt) error {
 	a := s.log[0].(adopt).of
 	claim, err := q.findClaim(call, a)
@@ -149,7 +151,7 @@ func (q *request) joinAdoption(call *storeContext, s *step, sent *attempt) error
 		return q.settleAdoption(call, s, record, token)
 	case own && record.Latest.Len() >= maxLatest: // its first revision may have been pushed out
 		return q.swapError(s, errUnknownOutcome)
-	case own: // another request has put the session there that this one's claim names
+	case own: // another request has stored the session that this request's claim names
 		q.manager.forgetLater(a, record)
 		q.noteEvent(EventAdopted, record, "", nil)
 	}
@@ -160,7 +162,8 @@ func (q *request) joinAdoption(call *storeContext, s *step, sent *attempt) error
 	return q.rebase(record, token, 1)
 }
 
-// loadJoined returns the session to go on from. That of an own claim it is also where others have closed the claim since.
+// loadJoined returns the session to go on from. If the claim is this request's own, it is that session even if other
+// requests have closed the claim since.
 func (q *request) loadJoined(call *storeContext, a *adoption, claim *claim, sent *attempt, own bool) (*Record, Token, error) {
 	if !own {
 		return q.loadStanding(call, a, claim)
@@ -169,7 +172,7 @@ func (q *request) loadJoined(call *storeContext, a *adoption, claim *claim, sent
 	return record, sent.token, err
 }
 
-// joinEnded goes on where the old session was adopted and has ended since. A Login begins a session all the same.
+// joinEnded goes on if the old session was adopted and has ended since. A Login still begins a session.
 func (q *request) joinEnded(s *step, met *Record) error {
 	if !s.logsIn() {
 		return q.lose(s, met)
@@ -177,8 +180,8 @@ func (q *request) joinEnded(s *step, met *Record) error {
 	return q.rebase(met, Token{}, 1)
 }
 
-// endOld ends the old session at a logout, and what it has become, also where the request has cookies of both. It is an
-// error if the old store can't be reached.
+// endOld ends the old session at a logout, and the session that it has become. It does so even if the request has the
+// cookies of both. It is an error if the old store can't be reached.
 func (q *request) endOld(call *storeContext, s *step) error {
 	if q.manager.config.Adopt == nil {
 		return nil
@@ -207,14 +210,14 @@ func (q *request) endOld(call *storeContext, s *step) error {
 	return nil
 }
 
-// hasChanges reports whether there is something in the log that a response at this stage can still commit, or has to
-// report. It is called with the session's lock held.
+// hasChanges reports whether the log has a change that a response at this stage can still commit, or must report as
+// lost. The caller holds the session's lock.
 func (q *request) hasChanges() bool {
 	log := q.session.state.log
 	return len(log) > 0 && (q.stage == open || !adoptsOnly(log))
 }
 
-// takeProbe takes over what Revalidate changed in an old session that is to be adopted.
+// takeProbe takes over the changes that Revalidate made to an old session that will be adopted.
 func (st *state) takeProbe(config *Config, log []change) {
 	st.log = append(slices.Clip(st.log), log...)
 	d := newDraft(config, nil, settings{})

@@ -8,22 +8,22 @@ import (
 	"time"
 )
 
-// This file has what becomes of old sessions that were adopted: each is forgotten when the new cookie has arrived, or two
-// minutes after the adoption, by the process that adopted it.
+// This file forgets old sessions that were adopted: it calls Adopted.Forget. The process that adopted a session forgets
+// it when the new cookie has arrived, or two minutes after the adoption.
 
-// forgets are the old sessions that this process has still to forget.
+// forgets are the old sessions that this process still has to forget.
 type forgets struct {
 	mu      sync.Mutex
 	byClaim map[string]*oldSession
-	inTurn  []*oldSession // the earliest first; those that are forgotten stay until their turn
+	inTurn  []*oldSession // the earliest first; a session that was forgotten stays until its turn
 	timer   *time.Timer   // for the first in turn; nil if none is set
-	running bool          // those whose time has come are being forgotten
+	running bool          // sessions whose time has come are being forgotten
 }
 
-// oldSession is one of them.
+// oldSession is an old session that this process has to forget.
 type oldSession struct {
 	claimID string
-	session Record // the adopted one, as far as an event tells of it
+	session Record // the adopted session's ID and user, for events
 	due     time.Time
 	forget  func(context.Context) error
 
@@ -32,10 +32,10 @@ type oldSession struct {
 	done  bool
 }
 
-// forgetsAtOnce is how many old sessions are forgotten at the same time, and at most by one request.
+// forgetsAtOnce is how many old sessions are forgotten at the same time. One request forgets no more than that.
 const forgetsAtOnce = 32
 
-// forgetLater notes an old session that was adopted.
+// forgetLater notes that an old session, which was adopted, has to be forgotten.
 func (m *Manager) forgetLater(a *adoption, adopted *Record) {
 	if a.Forget == nil {
 		return
@@ -54,7 +54,7 @@ func (m *Manager) forgetLater(a *adoption, adopted *Record) {
 	m.setForgetTimer()
 }
 
-// setForgetTimer sets the timer for the first in turn, unless it is set. It is called with the lock held.
+// setForgetTimer sets the timer for the first session in turn, unless it is set. The caller holds the lock.
 func (m *Manager) setForgetTimer() {
 	f := &m.forgets
 	if f.timer != nil || f.running || len(f.inTurn) == 0 {
@@ -64,7 +64,7 @@ func (m *Manager) setForgetTimer() {
 	f.timer = time.AfterFunc(min(max(wait, 0), claimOpenFor), m.forgetInTurn)
 }
 
-// forgetInTurn is the timer's: it forgets all whose time has come.
+// forgetInTurn runs when the timer fires. It forgets all sessions whose time has come.
 func (m *Manager) forgetInTurn() {
 	f := &m.forgets
 	f.mu.Lock()
@@ -82,8 +82,8 @@ func (m *Manager) forgetInTurn() {
 	m.setForgetTimer()
 }
 
-// forgetDue forgets some of those whose time has come, in a request: with a clock of the application's a timer may not
-// know.
+// forgetDue forgets some sessions whose time has come. Requests call it, because a timer knows nothing of the
+// application's own clock.
 func (q *request) forgetDue() {
 	if q.manager.config.Adopt == nil {
 		return
@@ -93,8 +93,8 @@ func (q *request) forgetDue() {
 	}
 }
 
-// takeDue returns some of those whose time has come, and which it takes off. It returns none while others are being
-// forgotten.
+// takeDue takes some sessions whose time has come out of forgets, and returns them. It returns none while others are
+// being forgotten.
 func (m *Manager) takeDue() (due []*oldSession) {
 	f := &m.forgets
 	f.mu.Lock()
@@ -115,7 +115,7 @@ func (m *Manager) takeDue() (due []*oldSession) {
 	return due
 }
 
-// forgetAll forgets what takeDue returned. Who fails is told of.
+// forgetAll forgets the sessions that takeDue returned. It calls tell for each that fails.
 func (m *Manager) forgetAll(ctx context.Context, due []*oldSession, tell func(*oldSession, error)) {
 	defer func() {
 		m.forgets.mu.Lock()
@@ -136,7 +136,7 @@ func (m *Manager) forgetAll(ctx context.Context, due []*oldSession, tell func(*o
 	}
 }
 
-// forget calls an old session's Forget, unless it was called with success.
+// forget calls an old session's Forget, unless an earlier call succeeded.
 func (m *Manager) forget(ctx context.Context, old *oldSession) error {
 	old.mu.Lock()
 	defer old.mu.Unlock()
@@ -154,7 +154,7 @@ func (old *oldSession) forgetLocked(ctx context.Context, m *Manager) error {
 	return err
 }
 
-// callForget calls a Forget. What it does wrong, a panic included, is an error.
+// callForget calls a Forget. It turns a panic into an error.
 func (m *Manager) callForget(ctx context.Context, forget func(context.Context) error) (err error) {
 	call := m.storeContext(ctx, m.config.StoreTimeout)
 	defer call.Release()
@@ -169,7 +169,7 @@ func (m *Manager) callForget(ctx context.Context, forget func(context.Context) e
 	return err
 }
 
-// pendingForget returns the old session that is still to be forgotten, or nil.
+// pendingForget returns the old session of a claim, if it still has to be forgotten, or nil.
 func (m *Manager) pendingForget(claimID string) *oldSession {
 	m.forgets.mu.Lock()
 	defer m.forgets.mu.Unlock()
@@ -179,17 +179,18 @@ func (m *Manager) pendingForget(claimID string) *oldSession {
 func (m *Manager) dropForget(claimID string) {
 	m.forgets.mu.Lock()
 	defer m.forgets.mu.Unlock()
-	delete(m.forgets.byClaim, claimID) // in turn it is passed over
+	delete(m.forgets.byClaim, claimID) // takeDue skips it in inTurn
 }
 
-// forgetArrived forgets an old session whose new cookie has arrived. If that fails it is told, and tried once more when
-// its time has come; until then the session keeps the name of its claim, so that a logout can try again.
+// forgetArrived forgets an old session whose new cookie has arrived. It reports a failure, and then waits is true:
+// Forget is called once more two minutes after the adoption. Until then the session keeps its claim's ID, so that a
+// logout can try too.
 func (q *request) forgetArrived(claimID string) (waits bool) {
 	old := q.manager.pendingForget(claimID)
 	if old == nil {
 		return false
 	}
-	if !old.mu.TryLock() { // another request is at it
+	if !old.mu.TryLock() { // another request is forgetting it
 		return true
 	}
 	defer old.mu.Unlock()
@@ -204,7 +205,7 @@ func (q *request) forgetArrived(claimID string) (waits bool) {
 	return false
 }
 
-// forgetPending forgets the old session that a session was adopted from, at a logout.
+// forgetPending forgets the old session that became the session adopted. A logout calls it.
 func (m *Manager) forgetPending(ctx context.Context, adopted *Record) error {
 	if adopted == nil || adopted.Claim == "" {
 		return nil
@@ -220,7 +221,7 @@ func (m *Manager) forgetPending(ctx context.Context, adopted *Record) error {
 	return err
 }
 
-// forgetNow forgets the old session of this request's.
+// forgetNow forgets the old session that Config.Adopt has named for this request.
 func (m *Manager) forgetNow(ctx context.Context, a *adoption) error {
 	if a.Forget == nil {
 		return nil
@@ -236,7 +237,7 @@ func (m *Manager) forgetNow(ctx context.Context, a *adoption) error {
 	return err
 }
 
-// forgetOld is forgetNow where a failure is only told.
+// forgetOld is forgetNow, except that it only reports a failure.
 func (q *request) forgetOld(ctx context.Context, a *adoption) {
 	if err := q.manager.forgetNow(ctx, a); err != nil {
 		_ = q.storeError(OpAdopt, &Record{User: a.User}, err)
@@ -247,12 +248,12 @@ func (q *request) tellForgetFailed(old *oldSession, err error) {
 	_ = q.storeError(OpAdopt, &old.session, err)
 }
 
-// tellForgetFailed tells of it outside of a request.
+// tellForgetFailed reports a failure outside a request.
 func (m *Manager) tellForgetFailed(old *oldSession, err error) {
 	failed := &StoreError{Op: OpAdopt, Err: err}
 	m.log(context.Background(), slog.LevelError, "session: the store failed", "session", old.session.ID, "error", failed)
 	defer func() {
-		if p := recover(); p != nil { // the goroutine is nobody's
+		if p := recover(); p != nil { // no request owns this goroutine
 			m.log(context.Background(), slog.LevelError, "session: Config.OnEvent panicked", "panic", p)
 		}
 	}()

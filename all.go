@@ -43,7 +43,7 @@ func (m *Manager) Each(ctx context.Context) iter.Seq2[Info, error] {
 	}
 }
 
-// all returns the records of the realm, with errors as the Manager tells them.
+// all returns the records of the realm. Its errors are those that Each and RevokeAll promise.
 func (m *Manager) all(ctx context.Context) iter.Seq2[*Record, error] {
 	return func(yield func(*Record, error) bool) {
 		store, ok := m.store.(AllStore)
@@ -66,7 +66,7 @@ func (m *Manager) all(ctx context.Context) iter.Seq2[*Record, error] {
 
 const (
 	revokeAtOnce = 1000              // sessions of RevokeAll that are ended before more are listed
-	longPass     = tombstoneLife / 2 // after it, what a session went on as may have been passed over, and its tombstone forgotten
+	longPass     = tombstoneLife / 2 // a longer pass may miss a session with a new ID, and its old tombstone may be over
 )
 
 // RevokeAll ends all sessions of the realm, including those of visitors, and returns how many live ones it ended. After
@@ -95,9 +95,10 @@ func (m *Manager) RevokeAll(ctx context.Context) (int, error) {
 	return ended, nil
 }
 
-// revokeAll goes through the sessions, and again where that took long: a session that is regenerated meanwhile moves, and its
-// tombstone, which tells where to, stands for a minute. It stops when there was none left. What began after the call is left
-// alone then, so that it ends.
+// revokeAll goes through all sessions, and if that took long, goes through them again. The reason is that a session can
+// get a new ID meanwhile, which the pass may miss, and the tombstone that names the new ID lasts only a minute. It
+// stops when a pass ended no session. The later passes leave sessions alone that began after the call, or else it might
+// never stop.
 func (m *Manager) revokeAll(ctx context.Context, as endAs) (ended int, err error) {
 	begun := m.config.Clock()
 	for pass := 1; ; pass++ {
@@ -110,7 +111,7 @@ func (m *Manager) revokeAll(ctx context.Context, as endAs) (ended int, err error
 	}
 }
 
-// revokePass ends the sessions that are there and meant.
+// revokePass ends all stored sessions for which meant returns true, and their successors.
 func (m *Manager) revokePass(ctx context.Context, as endAs, meant func(*Record) bool) (ended int, err error) {
 	var some []*Record
 	end := func() error {

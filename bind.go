@@ -16,25 +16,26 @@ import (
 	"github.com/doorman-go/session/internal/dbsc"
 )
 
-// This file has the rules of sessions that are bound to a device (Config.BindDevice): how they are set up, and what a
-// request gets that can't prove the device. bind_proof.go has the cookie that proves it, bind_endpoints.go how a browser
-// registers a key and renews the proof. docs/device-binding.md describes all of it from outside.
+// This file has the rules of sessions that are bound to a device (Config.BindDevice): how they are set up, and what
+// happens to a request that can't prove the device. bind_proof.go has the cookie that proves the device. In
+// bind_endpoints.go a browser registers a key and renews the proof. docs/device-binding.md describes all of it from
+// outside.
 
 const (
-	minBindDevice    = 5 * time.Minute // browsers sign seldom: some six times in nine minutes, and always with two minutes left
+	minBindDevice    = 5 * time.Minute // browsers sign at most some six times in nine minutes, and renew two minutes early
 	defaultBindGrace = time.Minute
-	challengeProofs  = 2 // how many times as long as a proof a challenge lives: a browser answers the last one when the proof runs out
+	challengeProofs  = 2 // a challenge lives so many times as long as a proof: browsers answer it when the proof expires
 )
 
-// binding is what a Manager with Config.BindDevice knows beforehand.
+// binding is what a Manager with Config.BindDevice computes once.
 type binding struct {
-	cookie       Config // the session cookie's, under the bound cookie's name
+	cookie       Config // the session cookie's configuration, with the bound cookie's name
 	removal      string // the line that removes the bound cookie
-	id           string // of the browser's registration: a constant, so that a second sign-in replaces the first one's
-	register     string // the path at which a key is registered, and
-	renew        string // that at which a proof is renewed, as a request has them
-	offered      string // the first one as it stands in the offer
-	instructions []byte // what a browser is told that has registered
+	id           string // of the browser's registration: a constant, so that the next sign-in replaces it
+	register     string // the path to register a key, as a request has it
+	renew        string // the path to renew a proof, as a request has it
+	offered      string // the path to register a key, as the offer has it
+	instructions []byte // the answer to a browser that has registered a key
 }
 
 // newBinding returns nil if BindDevice is off.
@@ -55,12 +56,12 @@ func newBinding(c *Config) *binding {
 
 func escapedPath(path string) string { return (&url.URL{Path: path}).EscapedPath() }
 
-// bindPath is the path below which those of all Managers are, each with its cookie's name.
+// bindPath returns the path that has the paths of all Managers below it, each under its cookie's name.
 func (c *Config) bindPath() string {
 	return cmp.Or(c.BindPath, strings.TrimSuffix(c.Path, "/")+"/.well-known/device-bound-session")
 }
 
-// bindFaults finds what is wrong with the options of binding, once the path is known.
+// bindFaults finds what is wrong with the options of binding. The path must be set.
 func (c *Config) bindFaults(store Store) (faults []string) {
 	add := func(wrong bool, fault string) {
 		if wrong {
@@ -79,10 +80,10 @@ func (c *Config) bindFaults(store Store) (faults []string) {
 	add(c.Secure == Off, "BindDevice needs Secure: browsers bind over HTTPS only")
 	add(c.Partitioned, "BindDevice can't be used with Partitioned: browsers bind no partitioned cookies")
 	add(c.Domain != "", "BindDevice can't be used with a Domain: browsers would prove the device to one of its hosts only")
-	add(readable != nil && readable.readable(), "BindDevice needs a store that hides its content: in a signed cookie "+
-		"whoever has it could read what the proofs are made with")
-	add(!c.pathFits(), fmt.Sprintf("BindPath %q must be a clean path below Path, without a slash at its end: the cookie is "+
-		"to be sent there", c.BindPath))
+	add(readable != nil && readable.readable(), "BindDevice needs a store that hides its content: somebody who "+
+		"has a signed cookie could read the secret that proofs are made with")
+	add(!c.pathFits(), fmt.Sprintf("BindPath %q must be a clean path below Path, without a slash at its end: browsers "+
+		"must send the cookie there", c.BindPath))
 	return faults
 }
 
@@ -95,20 +96,20 @@ func (c *Config) pathFits() bool {
 	return strings.HasPrefix(c.BindPath, below) && path.Clean(c.BindPath) == c.BindPath && c.BindPath != "/"
 }
 
-// readable reports whether the client can read what the cookie holds.
+// readable reports whether the client can read the content of the cookie.
 func (c *CookieStore) readable() bool { return c.keys.readable }
 
-// unproven is what a request has in place of a bound session that it can't prove: it reads as signed out and empty, and
-// nothing that it sets is kept.
+// unproven stands for a bound session whose device the request can't prove. The session reads as signed out and empty,
+// and nothing that the request sets is kept.
 type unproven struct {
-	marker  Record // stands for the session where a tombstone does in others; it has no ID
+	marker  Record // takes the place of the session's record, like a tombstone; it has no ID
 	session *Record
 }
 
-// isUnproven reports whether the request goes without its session for want of a proof. After a Login it does not.
+// isUnproven reports whether the request can't use its session because it has no proof. After a Login it is false.
 func (st *state) isUnproven() bool { return st.unproven != nil && st.view.late == &st.unproven.marker }
 
-// endedError returns why nothing can be set in the session, whose view is late.
+// endedError returns the reason why nothing can be set in the session. The session's view must be late.
 func (st *state) endedError() error {
 	if st.isUnproven() {
 		return ErrUnproven
@@ -116,17 +117,17 @@ func (st *state) endedError() error {
 	return ErrSessionEnded
 }
 
-// errAskAgain is the failed load of a page that was navigated to from another site.
-var errAskAgain = fmt.Errorf("%w: browsers don't do so for another site, and will for this one", ErrUnproven)
+// errAskAgain fails the load for a page that a link of another site led to. The page then asks for itself once more.
+var errAskAgain = fmt.Errorf("%w: browsers do not prove the device for another site, but will for this one", ErrUnproven)
 
-// checkDevice decides whether the request may use its session if that is bound. Never is the session itself changed for want
-// of a proof: a thief could sign the owner out.
+// checkDevice decides whether the request may use its session, if the session is bound. A missing proof never changes
+// the stored session: otherwise a thief could sign the owner out.
 func (q *request) checkDevice(st *state) error {
 	b := q.manager.binding
 	if b == nil || st.base == nil || st.base.Ended {
 		return nil
 	}
-	if q.endpoint { // it proves the device in another way, and does not count as use until it has
+	if q.endpoint { // it proves the device in another way, and counts as a use only after that
 		st.touchAt = time.Time{}
 		return nil
 	}
@@ -154,15 +155,15 @@ func (q *request) checkDevice(st *state) error {
 	return nil
 }
 
-// inBindGrace reports whether a session is so young that its browser may still be about to register a key, or that
-// requests may be under way which it sent before.
+// inBindGrace reports whether a session is so young that its browser may not have registered a key yet, or that
+// requests from before the registration may be under way.
 func (c *Config) inBindGrace(r *Record, now time.Time) bool {
 	age := now.Sub(r.AuthenticatedAt)
 	return -believedAhead <= age && age < c.BindGrace
 }
 
-// dropUnproven takes off the log what an unproven request has set, and tells of it: no session begins for it, so that its
-// answer can't push the owner off the cookie.
+// dropUnproven takes the changes of an unproven request off the log, and tells of it. No session begins, because its
+// cookie would replace the owner's cookie.
 func (q *request) dropUnproven(_ *storeContext, s *step) error {
 	if slices.ContainsFunc(s.log, func(c change) bool { return !losesNothing(c) }) {
 		q.session.mu.Lock()
@@ -173,15 +174,15 @@ func (q *request) dropUnproven(_ *storeContext, s *step) error {
 }
 
 // navigatedFromElsewhere reports whether a link or form of another origin led to this page. Browsers do not prove the
-// device for it, though they would for the next request.
+// device for such a request, but they do for the next one.
 func (q *request) navigatedFromElsewhere() bool {
 	h := q.outer.Header
 	site := h.Get("Sec-Fetch-Site")
 	return q.outer.Method == http.MethodGet && h.Get("Sec-Fetch-Mode") == "navigate" && (site == "cross-site" || site == "same-site")
 }
 
-// answerAskAgain answers with a page that asks for itself once more: that request comes from this site, and waits in the
-// browser until the device is proved. The address is relative, and can't lead to another site.
+// answerAskAgain answers with a page that asks for itself once more. That request comes from this site, so it waits in
+// the browser until the device is proved. The address is relative, so it can't lead to another site.
 func (q *request) answerAskAgain(w http.ResponseWriter) {
 	h := w.Header()
 	h.Set("Refresh", "0;url="+sameAddress(q.outer))
@@ -190,8 +191,8 @@ func (q *request) answerAskAgain(w http.ResponseWriter) {
 	_, _ = w.Write([]byte("<!doctype html><title>…</title>\n"))
 }
 
-// sameAddress returns an address relative to the page's that leads to it, as the browser has asked for it: handlers outside
-// may have changed the URL, as http.StripPrefix does.
+// sameAddress returns a relative address that leads from the page to itself. It uses the address that the browser has
+// asked for, because handlers outside may have changed the URL, as http.StripPrefix does.
 func sameAddress(r *http.Request) string {
 	u := r.URL
 	if asked, err := url.ParseRequestURI(r.RequestURI); err == nil {
@@ -211,7 +212,7 @@ func sameAddress(r *http.Request) string {
 func (s *Session) DeviceBound() bool {
 	st := s.open()
 	defer s.close()
-	return st.proved != nil && bytes.Equal(st.proved, st.view.record.Binding.Secret) // that of a later Login is another
+	return st.proved != nil && bytes.Equal(st.proved, st.view.record.Binding.Secret) // a later Login makes another secret
 }
 
 // These are the changes that the endpoints make.
@@ -226,7 +227,7 @@ type (
 	}
 )
 
-// errProofUsed is the error of a proof that another request was faster with, or that a later one has made worthless.
+// errProofUsed is the error of a proof that another request has used before, or that a later proof has made invalid.
 var errProofUsed = errors.New("session: the proof was used before, or a later one was")
 
 func (c registerKey) apply(d *draft) error {
@@ -254,7 +255,7 @@ func hasCookie(h http.Header, name string) bool {
 	return false
 }
 
-// cookieValues yields the values of the cookies of this name, as they stand.
+// cookieValues yields the values of the cookies of this name, without decoding.
 func cookieValues(h http.Header, name string) func(yield func(string) bool) {
 	return func(yield func(string) bool) {
 		for _, line := range h["Cookie"] {

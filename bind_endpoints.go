@@ -10,16 +10,18 @@ import (
 	"github.com/doorman-go/session/internal/dbsc"
 )
 
-// This file has the two endpoints that browsers call by themselves: one registers a key, the other renews the proof. What
-// they change is a change like all others: it goes through the request's log and is replayed on what is stored now.
+// This file has the two endpoints that browsers call by themselves: one registers a key, the other renews the proof.
+// Their changes are like all others: they go through the request's log, and are replayed on the record that is stored
+// now.
 //
-// A browser drops its registration for good at each answer that the draft does not have for this (400, 404, a redirect),
-// and the user is then signed out when the proof runs out. So a proof that is not taken is answered with a challenge, what
-// can't be decided now with 503, after which the browser tries again, and what has ended with an instruction to stop.
+// A browser drops its registration for good after any answer that the draft does not allow here (400, 404, a redirect).
+// Then the user is signed out when the proof expires. So a proof that is not accepted is answered with a challenge. If
+// nothing can be decided now, the answer is 503, and the browser tries again. If the session has ended, the answer
+// tells the browser to stop.
 
 const maxBindBody = 1 << 10 // bytes; browsers send none
 
-// endpoint returns what answers at a path, or nil.
+// endpoint returns the method that answers at a path, or nil.
 func (b *binding) endpoint(path string) func(*request, http.ResponseWriter) {
 	switch {
 	case b == nil:
@@ -31,7 +33,7 @@ func (b *binding) endpoint(path string) func(*request, http.ResponseWriter) {
 	return nil
 }
 
-// endpointHandler makes the request one of an endpoint.
+// endpointHandler marks the request as one of the browser's own, and returns the handler for it.
 func (q *request) endpointHandler(answer func(*request, http.ResponseWriter)) http.Handler {
 	q.endpoint = true
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -44,7 +46,7 @@ func (q *request) endpointHandler(answer func(*request, http.ResponseWriter)) ht
 	})
 }
 
-// refusedStatus returns the status for what no browser sends by itself, or 0.
+// refusedStatus returns the status for a request that no browser sends by itself, or 0.
 func refusedStatus(w http.ResponseWriter, r *http.Request) int {
 	if r.Method != http.MethodPost {
 		w.Header().Set("Allow", http.MethodPost)
@@ -60,7 +62,8 @@ func refusedStatus(w http.ResponseWriter, r *http.Request) int {
 	return 0
 }
 
-// ownOrigin reports whether the request has no Origin, or this host's. Browsers send that of the page for which they renew.
+// ownOrigin reports whether the request has no Origin, or the Origin of this host. Browsers send the Origin of the page
+// for which they renew.
 func ownOrigin(r *http.Request) bool {
 	lines := r.Header["Origin"]
 	if len(lines) == 0 {
@@ -70,8 +73,8 @@ func ownOrigin(r *http.Request) bool {
 	return ok && len(lines) == 1 && strings.EqualFold(strings.TrimSuffix(host, ":443"), strings.TrimSuffix(r.Host, ":443"))
 }
 
-// serveRegistration registers the key that a browser has made for a session that was just begun. Where that is refused the
-// session stays as it is, unbound.
+// serveRegistration registers the key that a browser has made for a session that has just begun. If it refuses the key,
+// the session stays unbound.
 func (q *request) serveRegistration(w http.ResponseWriter) {
 	for {
 		base, err := q.standing()
@@ -162,8 +165,8 @@ func (q *request) serveRenewal(w http.ResponseWriter) {
 	}
 }
 
-// prove commits the time of the challenge if the request's token is signed by the session's key. It returns that key, as far
-// as the token tells.
+// prove commits the time of the challenge if the session's key has signed the request's token. It returns that key. If
+// the record has lost the key, it returns the one from the challenge, or nil.
 func (q *request) prove(base *Record) (key []byte, err error) {
 	known, config := &base.Binding, &q.manager.config
 	text, ok := dbsc.ReadText(q.outer.Header[dbsc.HeaderResponse])
@@ -191,9 +194,9 @@ func (q *request) prove(base *Record) (key []byte, err error) {
 	return key, err
 }
 
-// answerUnproved answers a proof that is not taken with a challenge, if the session has a key: its own, or the one that the
-// proof has told. Otherwise the browser goes on about a session from before this one, and is told to stop: it would sign four
-// times more, and a new registration waits for that.
+// answerUnproved answers a proof that was not accepted. If the session has a key, in its record or from the challenge,
+// the answer is a new challenge. Otherwise the browser's registration is that of an earlier session, and the answer
+// tells it to stop. Without that it would sign four more times, and a new registration would have to wait.
 func (q *request) answerUnproved(w http.ResponseWriter, base *Record, key []byte) {
 	if len(key) == 0 {
 		answerJSON(w, []byte(dbsc.End))
@@ -202,15 +205,15 @@ func (q *request) answerUnproved(w http.ResponseWriter, base *Record, key []byte
 	q.answerChallenge(w, base, key)
 }
 
-// mayHaveLostKey reports whether a session may have a key although its record has none. A sealed session is in the cookie,
-// where the last answer wins: that of a page which was asked for before the key was registered may come after. So the
-// challenges of sealed sessions carry the key, under a MAC, and a proof brings it back. A browser without a challenge has
-// no such session.
+// mayHaveLostKey reports whether a session may have a key although its record has none. A sealed session is in the
+// cookie, where the last response wins. A response to a request from before the registration may come later, and brings
+// back the cookie without the key. So the challenges of sealed sessions carry the key, under a MAC, and a proof brings
+// it back. A browser that answers no challenge has no such session.
 func (q *request) mayHaveLostKey(base *Record) bool {
 	return q.isSealed() && len(base.Binding.Secret) > 0 && len(q.outer.Header[dbsc.HeaderResponse]) > 0
 }
 
-// carriedKey returns what the challenges of this session carry.
+// carriedKey returns the key if the session's challenges carry it, or nil.
 func (q *request) carriedKey(key []byte) []byte {
 	if !q.isSealed() {
 		return nil
@@ -226,7 +229,7 @@ func (q *request) isSealed() bool {
 
 var errNoToken = errors.New("session: the request has no token, or several")
 
-// rejectionReason is the reason of the event for a proof that is not taken.
+// rejectionReason returns the reason for the event of a proof that was not accepted.
 func rejectionReason(err error) Reason {
 	switch {
 	case errors.Is(err, errOldChallenge), errors.Is(err, errProofUsed):
@@ -237,14 +240,14 @@ func rejectionReason(err error) Reason {
 	return ReasonBadProof
 }
 
-// isStoreFailure reports whether the store is why a commit failed, so that it may be done another time.
+// isStoreFailure reports whether a commit failed because of the store, so that another try may succeed.
 func isStoreFailure(err error) bool {
 	var failed *StoreError
 	return errors.As(err, &failed)
 }
 
-// commitProof commits one change. After an error nothing of it is left. Where the answer to a registration was lost it asks
-// once more: a key that is stored while the browser is told that it is not would sign the owner out.
+// commitProof commits one change. After an error it drops the change. If the answer to a registration was lost, it
+// tries once more: if the key was stored and the browser was told that it was not, the owner would be signed out.
 func (q *request) commitProof(c change) error {
 	st := q.session.open()
 	trial := st.view.trial()
@@ -266,7 +269,7 @@ func (q *request) commitProof(c change) error {
 	return err
 }
 
-// dropProof drops what a commit that failed has left: whether it was made is not asked again, since the browser proves
+// dropProof drops the changes of a commit that failed. It does not resolve a doubt, because the browser will prove
 // again.
 func (q *request) dropProof() {
 	q.session.mu.Lock()
@@ -276,8 +279,8 @@ func (q *request) dropProof() {
 	st.view = newDraft(&q.manager.config, st.base, st.settings)
 }
 
-// reloaded returns a session as it is stored now, if that can be told: a challenge must be newer than the proof that was
-// faster.
+// reloaded returns the session's stored record, or base if that can't be loaded. It is needed because the next
+// challenge must be newer than the proof of a faster request.
 func (q *request) reloaded(base *Record) *Record {
 	call := q.call(q.context.Context)
 	defer call.Release()
@@ -291,10 +294,10 @@ func (q *request) reloaded(base *Record) *Record {
 	return base
 }
 
-var errNoSuccessor = errors.New("session: what the session goes on as can't be told")
+var errNoSuccessor = errors.New("session: the session's successor is not known")
 
-// standing returns the session that the request's cookie opens, or what that goes on as: its browser may not have received
-// the new cookie yet. It returns nil if the session has ended, and an error where it can't be told.
+// standing returns the session that the request's cookie opens, or its last successor, because the browser may not have
+// received the new cookie yet. It returns nil if the session has ended, and an error if that is not known.
 func (q *request) standing() (*Record, error) {
 	st := q.session.open()
 	base, err := st.base, st.loadErr
@@ -324,7 +327,7 @@ func (q *request) standing() (*Record, error) {
 	return nil, nil
 }
 
-// goOnAs has the request go on with a session whose token it does not have, and need not send.
+// goOnAs lets the request go on with a successor. The request does not have its token, and does not need to send it.
 func (q *request) goOnAs(base *Record, token Token) error {
 	if err := q.rebase(base, token, 0); err != nil {
 		return err
@@ -333,7 +336,8 @@ func (q *request) goOnAs(base *Record, token Token) error {
 	return nil
 }
 
-// answerProved sends the bound cookie and the next challenge, which saves the browser a question.
+// answerProved sends the bound cookie and the next challenge. With that, the browser does not have to ask for a
+// challenge.
 func (q *request) answerProved(w http.ResponseWriter) {
 	b, now := q.manager.binding, q.manager.config.Clock()
 	q.session.mu.Lock()
@@ -351,7 +355,7 @@ func (q *request) answerChallenge(w http.ResponseWriter, base *Record, key []byt
 	w.WriteHeader(http.StatusForbidden)
 }
 
-// answerJSON answers with what a browser is to do, of which nothing comes from a request.
+// answerJSON answers with instructions for the browser. No part of body comes from a request.
 func answerJSON(w http.ResponseWriter, body []byte) {
 	w.Header().Set("Content-Type", "application/json")
 	_, _ = w.Write(body) //nolint:gosec // see above

@@ -9,11 +9,11 @@ import (
 	"github.com/doorman-go/session/internal/dbsc"
 )
 
-// This file has the bound cookie, by which a request proves that its browser has proved the device lately, and the offer
-// that a sign-in makes. The cookie holds the time at which it runs out, and a MAC under the session's own secret: to check
-// it takes no look at the store.
+// This file has the bound cookie, which shows that the browser has proved the device lately, and the offer to register
+// a key, which the response to a sign-in makes. The cookie has the time at which it expires, and a MAC under the
+// session's own secret. So checking it needs no call of the store.
 
-// proofFault returns "" if one of the request's bound cookies proves the device, and else what is wrong.
+// proofFault returns "" if one of the request's bound cookies proves the device. Otherwise it returns what is wrong.
 func (b *binding) proofFault(h http.Header, known *Binding, now time.Time) Reason {
 	fault, tried := ReasonNoProof, 0
 	for value := range cookieValues(h, b.cookie.Name) {
@@ -33,7 +33,7 @@ func (b *binding) proofFault(h http.Header, known *Binding, now time.Time) Reaso
 	return fault
 }
 
-// newBindSecret returns the secret of a session that begins, nil where it is not to be bound.
+// newBindSecret returns the secret of a session that begins, or nil if sessions are not bound.
 func (c *Config) newBindSecret() []byte {
 	if c.BindDevice == 0 {
 		return nil
@@ -47,13 +47,13 @@ func (b *binding) proofCookie(known *Binding, now time.Time) string {
 	return b.cookie.cookie(dbsc.Stamp(known.Secret, dbsc.Proof, until, nil), now, until).String()
 }
 
-// registrationChallenge returns the challenge of the offer for r, which is known by the time of the sign-in.
+// registrationChallenge returns the challenge of the offer for r. Its time is that of the sign-in.
 func registrationChallenge(r *Record) string {
 	return dbsc.Stamp(r.Binding.Secret, dbsc.Registration, r.AuthenticatedAt, nil)
 }
 
-// renewalChallenge returns a challenge that is newer than the last one that was answered, also where the clock stands still.
-// It carries a key that the session may have lost by the time of the answer.
+// renewalChallenge returns a challenge that is newer than the last one that was answered, even if the clock stands
+// still. It carries key, which a sealed session may have lost when the answer comes.
 func renewalChallenge(known *Binding, now time.Time, key []byte) string {
 	now = now.Truncate(time.Microsecond) // as it will be stamped
 	if !now.After(known.ProvedAt) {
@@ -62,13 +62,13 @@ func renewalChallenge(known *Binding, now time.Time, key []byte) string {
 	return dbsc.Stamp(known.Secret, dbsc.Renewal, now, key)
 }
 
-// bindAnswer is what a response has to say about the binding.
+// bindAnswer is the part of a response that is about the binding.
 type bindAnswer struct {
 	cookie string // the Set-Cookie line of the bound cookie
 	offer  string // to register a key
 }
 
-// answerBinding returns the answer, to be added to. It is called with the session's lock held.
+// answerBinding returns the response's bindAnswer, which the caller may change. The caller holds the session's lock.
 func (q *request) answerBinding() *bindAnswer {
 	if q.bindAnswer == nil {
 		q.bindAnswer = new(bindAnswer)
@@ -76,7 +76,7 @@ func (q *request) answerBinding() *bindAnswer {
 	return q.bindAnswer
 }
 
-// offerBinding has the response that carries a sign-in's cookie offer the browser to register a key.
+// offerBinding lets the response to a sign-in offer the browser to register a key.
 func (q *request) offerBinding(stored *Record) {
 	if q.manager.binding == nil || len(stored.Binding.Secret) == 0 || stored.Binding.bound() {
 		return
@@ -86,7 +86,7 @@ func (q *request) offerBinding(stored *Record) {
 	q.answerBinding().offer = dbsc.Offer(q.manager.binding.offered, registrationChallenge(stored))
 }
 
-// removeProof has the browser drop the bound cookie with the session's. It is called with the session's lock held.
+// removeProof lets the response remove the bound cookie too. The caller holds the session's lock.
 func (q *request) removeProof() {
 	b := q.manager.binding
 	if b == nil {
@@ -100,8 +100,9 @@ func (q *request) removeProof() {
 	}
 }
 
-// proveAgain has the browser prove the device once more, by taking the bound cookie away. The sealed session has a proof and
-// lacks the key: a late answer has put the cookie back that is from before the registration. The renewal mends it.
+// proveAgain removes the bound cookie, so that the browser proves the device once more. The request has a proof, but
+// the sealed session has no key: a late response has brought back the cookie from before the registration. The renewal
+// repairs that.
 func (q *request) proveAgain() {
 	q.session.mu.Lock()
 	defer q.session.mu.Unlock()
@@ -110,7 +111,7 @@ func (q *request) proveAgain() {
 	}
 }
 
-// completeBinding puts what there is to say into the header. It is called with the session's lock held.
+// completeBinding puts the bindAnswer into the header. The caller holds the session's lock.
 func (q *request) completeBinding(h http.Header) {
 	b := q.manager.binding
 	if b == nil {
@@ -145,7 +146,8 @@ func (c *Config) registrationTime(r *Record, challenge string, now time.Time) (t
 	return at, nil
 }
 
-// checkAge returns an error for a challenge to renew whose time is past. That none is answered twice, proveKey sees to.
+// checkAge returns an error if a challenge to renew is too old. It does not check that no challenge is answered twice:
+// proveKey does.
 func (c *Config) checkAge(challenged, now time.Time) error {
 	if now.Sub(challenged) >= challengeProofs*c.BindDevice {
 		return errOldChallenge

@@ -8,9 +8,9 @@ import (
 	"time"
 )
 
-// A change is one thing that a request did to its session, an entry of the request's log. It makes itself on a draft: when
-// it is noted, and again for each newer record that the log is replayed on. An error is the application's: an Update whose
-// result can't be stored.
+// A change is one entry of a request's log: one thing that the request did to its session. It is applied to a draft
+// when it is noted, and again to each newer record on which the log is replayed. An error is the application's fault:
+// the result of an Update can't be stored.
 type change interface {
 	apply(d *draft) error
 }
@@ -20,7 +20,7 @@ type (
 	begin struct {
 		token Token
 		at    time.Time
-	} // a session, where there is none
+	} // a session, if there is none
 	set struct {
 		key string
 		raw json.RawMessage
@@ -49,11 +49,11 @@ type (
 	destroy struct{}
 )
 
-// updateFunc makes a value of the one that is there, nil for none.
+// updateFunc returns the new value for an old one, which is nil if there is none.
 type updateFunc func(json.RawMessage) (json.RawMessage, error)
 
-// settings are what a request sets of the session itself. They hold for each session that the request begins after it, up
-// to a Destroy.
+// settings are what a request sets about the session itself, beside its values. They hold for this session, and for
+// each one that the request begins later, up to a Destroy.
 type settings struct {
 	note, tag  *string
 	persistent *bool
@@ -84,19 +84,19 @@ func setsContent(c change) bool {
 // draft is a session with changes made to it: what a request sees, and what its commit stores.
 type draft struct {
 	config  *Config
-	record  *Record // as it will be stored, except its values; without an ID if there is no session
+	record  *Record // as it will be stored, but without its values; it has no ID if there is no session
 	shared  bool    // the record is the base's, and own makes a copy before it is changed
-	stored  Values  // the values there were
-	edits   edits   // what lies over them
-	token   Token   // of the new ID, where there is one
-	begun   bool    // the session began among the changes
-	adopted bool    // it began as one of the old library's
+	stored  Values  // the values before the edits
+	edits   edits   // values that replace those, or remove them
+	token   Token   // the token of the new ID, if there is one
+	begun   bool    // one of the changes began the session
+	adopted bool    // the session was taken over from the old library
 	late    *Record // the tombstone of a session that ended elsewhere: what is set is refused
 	settings
 }
 
-// newDraft returns the session of base: a live record, the tombstone of a session that ended elsewhere, or nil for none. The
-// settings are those that the request has made before, for the sessions that begin here.
+// newDraft returns a draft of base. Base is a live record, the tombstone of a session that ended elsewhere, or nil for
+// none. The settings are those that the request made before. They hold for the sessions that begin in this draft.
 func newDraft(config *Config, base *Record, set settings) draft {
 	d := draft{config: config, settings: set, record: noRecord, shared: true}
 	switch {
@@ -112,7 +112,7 @@ func newDraft(config *Config, base *Record, set settings) draft {
 // noRecord is the record of a draft without a session.
 var noRecord = &Record{}
 
-// own returns the record for a change.
+// own returns the draft's record, which the caller may change. It copies a shared record first.
 func (d *draft) own() *Record {
 	if d.shared {
 		r := *d.record
@@ -129,7 +129,7 @@ func (d *draft) trial() draft {
 	return t
 }
 
-// replay makes the changes of a log. It runs the application's Updates.
+// replay applies the changes of a log. It runs the application's Updates.
 func (d *draft) replay(log []change) error {
 	for _, c := range log {
 		if err := c.apply(d); err != nil {
@@ -139,7 +139,7 @@ func (d *draft) replay(log []change) error {
 	return nil
 }
 
-// exists reports whether there is a session, be it without content.
+// exists reports whether there is a session, even one without content.
 func (d *draft) exists() bool { return d.record.ID != "" }
 
 // empty reports whether a session that begins here has nothing worth storing.
@@ -150,7 +150,7 @@ func (d *draft) empty() bool {
 	return !slices.ContainsFunc(d.edits, func(e edit) bool { return e.raw != nil })
 }
 
-// isNew reports whether the session began among the changes, and nowhere else.
+// isNew reports whether the session began with one of the changes, and was not adopted from the old library.
 func (d *draft) isNew() bool { return d.begun && !d.adopted }
 
 // id returns the session's ID, or "" if there is no session worth storing.
@@ -169,7 +169,7 @@ func (d *draft) get(key string) json.RawMessage {
 	return d.stored.Get(key)
 }
 
-// values returns all values, with the edits made.
+// values returns all values, with the edits applied.
 func (d *draft) values() Values { return d.stored.edit(d.edits) }
 
 func (d *draft) edit(key string, raw json.RawMessage) { d.edits = d.edits.with(key, raw) }
@@ -209,12 +209,12 @@ func (s settings) configure(r *Record, c *Config) {
 	}
 }
 
-// with returns the settings with later ones in their place.
+// with returns the settings, where those of later replace those of s.
 func (s settings) with(later settings) settings {
 	return settings{cmp.Or(later.note, s.note), cmp.Or(later.tag, s.tag), cmp.Or(later.persistent, s.persistent), cmp.Or(later.limits, s.limits)}
 }
 
-// resolve returns the idle time and the deadline for a session created then. Zero stands for the configuration's.
+// resolve returns the idle time and the deadline for a session created then. A limit of zero means the configuration's.
 func (l *limits) resolve(c *Config, created time.Time) (idle time.Duration, deadline time.Time) {
 	lifetime := cmp.Or(l.lifetime, c.Lifetime)
 	idle = max(l.idle, 0)
@@ -312,8 +312,8 @@ func (c login) apply(d *draft) error {
 	return nil
 }
 
-// A Destroy after which the browser must be left alone changes nothing: another request has ended the session, and has
-// given the browser another one, or none.
+// apply keeps the tombstone of a session that another request has ended without a successor: that request has given the
+// browser another session or none, and this one must not change that. Otherwise there is no session any more.
 func (destroy) apply(d *draft) error {
 	late := d.late
 	if late != nil && late.Successor != "" {
@@ -333,8 +333,8 @@ func (d *draft) next(old *Record, now time.Time) *Record {
 	return &r
 }
 
-// checkSize returns an error that wraps ErrTooLarge if r takes too much. What is too large already may take old's place
-// where it does not grow.
+// checkSize returns an error that wraps ErrTooLarge if r is too large. A record that is too large is
+// still accepted if its content is no larger than that of old.
 func (c *Config) checkSize(r, old *Record) error {
 	bare := *r
 	bare.Latest = Revisions{} // how busy the session was must not decide what fits
@@ -344,7 +344,7 @@ func (c *Config) checkSize(r, old *Record) error {
 	return fmt.Errorf("%w: it would take %d bytes, and may take %d; %s", ErrTooLarge, bare.size(), c.MaxSize, largest(r))
 }
 
-// contentSize returns the bytes of what the application keeps in r.
+// contentSize returns how many bytes the application keeps in r.
 func contentSize(r *Record) int {
 	n := len(r.Note) + len(r.Tag)
 	for key, raw := range r.Values.All() {
@@ -356,7 +356,7 @@ func contentSize(r *Record) int {
 	return n
 }
 
-// largest names the keys whose values take most.
+// largest names the keys with the largest values.
 func largest(r *Record) string {
 	const named = 3
 	type item struct {

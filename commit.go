@@ -9,20 +9,21 @@ import (
 	"slices"
 )
 
-// This file has the commit of one request: its log is cut into steps, each step is made in the store, and what was made
-// leaves the log.
+// This file commits one request. It cuts the request's log into steps, and runs each step in the store. Changes that
+// were committed leave the log.
 
-// errUpdate is wrapped by the error of an Update whose function failed. It is the application's fault, and no failure of
-// the store.
+// errUpdate is wrapped by the error of an Update whose function failed. Such an error is the application's fault, not a
+// failure of the store.
 var errUpdate = errors.New("session: an Update could not be made")
 
-// maxRounds is how often a commit looks whether something was changed meanwhile, before the response goes on without it.
+// maxRounds is how often commitTo commits, at most, when something is changed during each commit. After that the
+// response goes on without the last changes.
 const maxRounds = 3
 
 // commitTo commits all changes and moves the response to the next stage. One lock covers the check that nothing is left
 // to commit and the start of the stage, so that no change gets lost between them.
 func (q *request) commitTo(next stage) error {
-	h := q.response.Below().Header() // of a writer of the application's, maybe: not under the lock
+	h := q.response.Below().Header() // may run the application's code: not under the lock
 	for round := 1; ; round++ {
 		q.session.mu.Lock()
 		if next == started && q.stage == hijacked {
@@ -44,7 +45,7 @@ func (q *request) commitTo(next stage) error {
 	}
 }
 
-// fail starts a stage after a failed commit. The client gets the error in place of everything else. A hijacked
+// fail starts a stage after a failed commit. The client gets the error instead of the handler's response. A hijacked
 // connection stays the handler's, because the error can't be sent on it.
 func (q *request) fail(next stage, err error) {
 	q.session.mu.Lock()
@@ -67,20 +68,21 @@ func (q *request) enter(next stage, h http.Header) {
 	q.stage = max(q.stage, next)
 }
 
-// unsaved reports whether there are changes that nobody was told are lost.
+// unsaved reports whether there are changes that were not committed and that no error has reported yet.
 func (q *request) unsaved() bool {
 	st := q.session.state
 	return st != nil && q.failure == nil && cmp.Or(st.loadErr, st.adoptErr, st.encodeErr) == nil && q.hasChanges()
 }
 
-// pending reports whether a commit has something to do. It is called with the session's lock held.
+// pending reports whether a commit has something to do. The caller holds the session's lock.
 func (q *request) pending() bool {
 	st := q.session.state
 	failed := st != nil && cmp.Or(st.loadErr, st.adoptErr, st.encodeErr) != nil
 	return st != nil && (failed || q.hasChanges() || st.doubt != nil || q.touchDue())
 }
 
-// touchDue reports whether the session's use is to be noted. That of a sealed session is noted in the response.
+// touchDue reports whether a touch is due. A sealed session is touched by the response's cookie, so only before the
+// header is sent.
 func (q *request) touchDue() bool {
 	st := q.session.state
 	if st.touchAt.IsZero() || q.passive.Load() || st.sealed && q.stage != open {
@@ -89,16 +91,16 @@ func (q *request) touchDue() bool {
 	return !q.manager.config.Clock().Before(st.touchAt)
 }
 
-// call returns the context for a commit's calls of the store, which must be released. Nothing that the client does cuts a
-// commit short.
+// call returns the context for a commit's calls of the store. The caller must release it. It is not cancelled with ctx,
+// so that a client that hangs up does not stop a commit.
 func (q *request) call(ctx context.Context) *storeContext {
 	return q.manager.storeContext(context.WithoutCancel(ctx), q.manager.config.StoreTimeout)
 }
 
-// commits is what the commits of a request share. There is one at a time.
+// commits is what the commits of a request share. Only one commit runs at a time.
 type commits struct {
-	lock           chan struct{} // holds a value while one is under way; what follows is that one's
-	logoutRevision string        // by which the request ends sessions
+	lock           chan struct{} // holds a value while a commit is under way; only that commit uses the fields below
+	logoutRevision string        // the revision of the tombstones that this request puts for its Destroy and Login
 	loginEnds      *Record       // the session that a Login was about to end
 	tagged         string        // what indexTag did last
 }
@@ -106,7 +108,7 @@ type commits struct {
 // underWay reports whether there is a commit at this moment.
 func (c *commits) underWay() bool { return c != nil && len(c.lock) > 0 }
 
-// lockCommits waits for another commit of this request: there is one at a time.
+// lockCommits waits until no other commit of this request is under way.
 func (q *request) lockCommits(call *storeContext) error {
 	q.session.mu.Lock()
 	if q.commits == nil {
@@ -129,7 +131,7 @@ func (q *request) lockCommits(call *storeContext) error {
 
 func (q *request) unlockCommits() { <-q.commits.lock }
 
-// commit makes the changes pending, step by step. What is changed meanwhile is another commit's.
+// commit commits the pending changes, step by step. It leaves changes that are made meanwhile to the next commit.
 func (q *request) commit(ctx context.Context) error {
 	call := q.call(ctx)
 	defer call.Release()
@@ -140,7 +142,7 @@ func (q *request) commit(ctx context.Context) error {
 	return q.commitObserved(call)
 }
 
-// commitSteps makes the steps. Asking, which may be nil, is told before each that asks the store.
+// commitSteps runs the steps. If asking is not nil, it is called before each step that asks the store.
 func (q *request) commitSteps(call *storeContext, asking func()) error {
 	goal := -1
 	for {
@@ -157,27 +159,28 @@ func (q *request) commitSteps(call *storeContext, asking func()) error {
 	}
 }
 
-// A step is what a commit does next: the part of the log that is made at once, and what it starts from.
+// A step is what a commit does next. It commits the first part of the log at once. The fields say which part, and from
+// which state the step starts.
 type step struct {
 	run      func(*request, *storeContext, *step) error
 	local    bool    // it does not ask the store
-	base     *Record // as in state, as the next five
+	base     *Record // as in state, like the next five fields
 	token    Token
 	sealed   bool
 	revoked  *Record
 	settings settings
 	doubt    *attempt
 	log      []change
-	n        int     // how many changes of the state's log are made by it
-	begun    bool    // the session begins among them
-	newToken Token   // of the new ID, where they give one
-	next     *Record // to be stored
+	n        int     // how many changes of the state's log it commits
+	begun    bool    // one of these changes begins the session
+	newToken Token   // the token of the new ID, if these changes give the session one
+	next     *Record // the record to store
 }
 
-// draft returns the session that the step's log is made on.
+// draft returns a draft of base, for the step's log.
 func (s *step) draft(c *Config, base *Record) draft { return newDraft(c, base, s.settings) }
 
-// newStep returns the step that makes the first n changes of the log. The caller holds the session's lock.
+// newStep returns the step that commits the first n changes of the log. The caller holds the session's lock.
 func (q *request) newStep(n int, run func(*request, *storeContext, *step) error) *step {
 	st := q.session.state
 	return &step{
@@ -187,8 +190,8 @@ func (q *request) newStep(n int, run func(*request, *storeContext, *step) error)
 	}
 }
 
-// nextStep returns the next step, or nil if there is none. The goal is how many changes of the log this commit makes in
-// all. The first step of a commit sets it.
+// nextStep returns the next step, or nil if there is none. The goal is how many changes the request has committed when
+// this commit is done. The first step of a commit sets it, so that later changes are left to the next commit.
 func (q *request) nextStep(goal *int) (*step, error) {
 	q.session.mu.Lock()
 	defer q.session.mu.Unlock()
@@ -225,7 +228,7 @@ func lastDestroy(log []change) int {
 	return 0
 }
 
-// planChanges decides what a log without a Destroy needs. It is called with the session's lock held.
+// planChanges decides what a log without a Destroy needs. The caller holds the session's lock.
 func (q *request) planChanges() (*step, error) {
 	st := q.session.state
 	v, old, n := &st.view, st.base, len(st.log)
@@ -260,8 +263,8 @@ func (q *request) planChanges() (*step, error) {
 // refuseChanges handles values that were set in a session that has ended.
 func (q *request) refuseChanges(_ *storeContext, s *step) error { return q.lose(s, s.base) }
 
-// dropChanges takes off the log what comes to nothing: there is no session, and none began. What was set all the same was
-// set in one that had ended elsewhere, and that this request's Destroy has ended once more.
+// dropChanges takes changes without effect off the log: there is no session to store. If they set something but begin
+// no session, they were made after a Destroy of a session that had ended elsewhere. Then what was set is lost.
 func (q *request) dropChanges(_ *storeContext, s *step) error {
 	if !s.begun && slices.ContainsFunc(s.log, setsContent) {
 		return q.lose(s, nil)
@@ -290,8 +293,8 @@ func (q *request) lose(s *step, met *Record) error {
 	return nil
 }
 
-// rebase goes on from base, with n changes of the log made: those that were noted since are made on it again. Updates are
-// the application's code, and run without the lock.
+// rebase takes the first n changes off the log, because they are committed, and goes on from base. It replays the
+// changes that were noted since then on base. Updates are the application's code, so they run without the lock.
 func (q *request) rebase(base *Record, token Token, n int) error {
 	c := &q.manager.config
 	q.session.mu.Lock()
@@ -312,7 +315,7 @@ func (q *request) rebase(base *Record, token Token, n int) error {
 		st.revoked = nil
 	}
 	if base != nil && base.Ended {
-		q.cookie = "" // it would push the browser off the one that it was given in its place
+		q.cookie = "" // it would replace the cookie that the browser got from the request that ended the session
 	}
 	if len(st.log) == 0 {
 		st.view = newDraft(c, base, st.settings)
@@ -321,8 +324,8 @@ func (q *request) rebase(base *Record, token Token, n int) error {
 	return q.redraft(newDraft(c, base, st.settings))
 }
 
-// redraft makes the rest of the log on d, which is then what the request sees. It is called with the session's lock held,
-// and lets it go meanwhile.
+// redraft replays the rest of the log on d. After that the request sees d. The caller holds the session's lock. redraft
+// releases it while it replays, so the loop also takes the changes that are noted meanwhile.
 func (q *request) redraft(d draft) error {
 	st := q.session.state
 	for done, rounds := 0, 0; done < len(st.log); rounds++ {
@@ -341,14 +344,15 @@ func (q *request) redraft(d draft) error {
 	return nil
 }
 
-// replayUnlocked replays a log without the session's lock, which is taken again even if the application panics.
+// replayUnlocked replays a log without the session's lock. It takes the lock again even if the application's code
+// panics.
 func (q *request) replayUnlocked(d *draft, log []change) error {
 	q.session.mu.Unlock()
 	defer q.session.mu.Lock()
 	return d.replay(log)
 }
 
-// save commits now, and asks the store whether the session stands if there was nothing to commit.
+// save commits now. If no commit has told whether the session is still valid, it asks the store.
 func (q *request) save(ctx context.Context) error {
 	defer q.tellAll()
 	q.session.mu.Lock()
@@ -368,8 +372,8 @@ func (q *request) save(ctx context.Context) error {
 	return q.ask(ctx)
 }
 
-// asked reports whether a commit has found out if the session stands, with ErrSessionEnded if it does not. A touch that
-// failed has not.
+// asked reports whether the commit has found out if the session is still valid. The error is ErrSessionEnded if it is
+// not. After a touch that failed, asked is false.
 func (q *request) asked() (bool, error) {
 	q.session.mu.Lock()
 	defer q.session.mu.Unlock()
@@ -392,7 +396,7 @@ func (q *request) ask(ctx context.Context) error {
 	s, ended := q.newStep(0, nil), q.session.state.endedError()
 	q.session.mu.Unlock()
 	switch {
-	case s.base == nil || s.doubt != nil: // another commit's, which says so
+	case s.base == nil || s.doubt != nil: // no session, or a commit in doubt, which returns its own error
 		return nil
 	case s.base.Ended:
 		return ended
@@ -404,8 +408,8 @@ func (q *request) ask(ctx context.Context) error {
 	return err
 }
 
-// reload asks the store, past all caches, for the session, and goes on with what is stored. It reports whether the session
-// still stands.
+// reload loads the session from the store, past all caches, and goes on from that record. It reports whether the
+// session is still valid.
 func (q *request) reload(call *storeContext, s *step) (standing bool, err error) {
 	call.pastCache = true
 	defer func() { call.pastCache = false }()
@@ -416,7 +420,7 @@ func (q *request) reload(call *storeContext, s *step) (standing bool, err error)
 	case err != nil:
 		return false, q.lose(s, nil)
 	}
-	if s.sealed && s.base.LastUsedAt.After(record.LastUsedAt) { // noted in this request, and not in the cookie that it came with
+	if s.sealed && s.base.LastUsedAt.After(record.LastUsedAt) { // noted in this request, but not in its cookie
 		noted := *record
 		noted.LastUsedAt = s.base.LastUsedAt
 		record = &noted
@@ -427,8 +431,9 @@ func (q *request) reload(call *storeContext, s *step) (standing bool, err error)
 	return true, q.rebase(record, s.token, 0)
 }
 
-// reloadIfOver asks the store once more where the session's limits have passed since it was loaded: another request may have
-// used it, or lengthened it. The step is planned again if it stands.
+// reloadIfOver loads the session again if its limits have passed since it was loaded, because another request may have
+// used the session or given it longer limits. If again is true, the caller returns: the commit then plans its next
+// step.
 func (q *request) reloadIfOver(call *storeContext, s *step) (again bool, err error) {
 	if s.base.condition(q.manager.config.Clock()) == live {
 		return false, nil

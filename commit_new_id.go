@@ -7,11 +7,11 @@ import (
 	"time"
 )
 
-// This file has the step of a commit that stores a session under a new ID: one that begins, and one that takes over from
-// another by Regenerate, RenameUser or Login.
+// This file has the step of a commit that stores a session under a new ID: a session that begins, or one that replaces
+// another by Regenerate, Reauthenticate, RenameUser or Login.
 
-// regenerateGap is the least time between two Regenerates of one session, so that an ending which follows successors
-// arrives, whatever a thief does.
+// regenerateGap is the shortest time between two Regenerates of one session. Without it, a thief who regenerates again
+// and again could keep ahead of an ending that follows successors.
 const regenerateGap = 200 * time.Millisecond
 
 // waitForGap waits until the session may have a new ID again.
@@ -33,7 +33,7 @@ func (q *request) waitForGap(call context.Context, base *Record) error {
 	}
 }
 
-// commitNewID stores the session under a new ID, and ends the one that it takes over from first.
+// commitNewID stores the session under a new ID. If it replaces another session, it ends that one first.
 func (q *request) commitNewID(call *storeContext, s *step) error {
 	if !q.canSendCookie() {
 		return ErrResponseStarted
@@ -80,7 +80,7 @@ func (q *request) commitNewID(call *storeContext, s *step) error {
 	}
 }
 
-// failNewID keeps in mind what may have been done.
+// failNewID notes that the attempt is in doubt, except after an error which means that nothing was stored.
 func (q *request) failNewID(s *step, sent *attempt, err error) error {
 	if !errors.Is(err, ErrCookieTooLarge) && !errors.Is(err, errors.ErrUnsupported) {
 		q.setDoubt(sent, s)
@@ -129,8 +129,8 @@ func (q *request) swapsFrom(s *step, old *Record) []Swap {
 	return append(swaps, Swap{nil, s.next})
 }
 
-// takeOver ends the old session after a conflict, whatever its revision, and returns the swaps that begin the new one with
-// what it was then.
+// takeOver ends the old session after a conflict, whatever its revision is. It returns the swaps that begin the new
+// session from the last record of the old one.
 func (q *request) takeOver(call *storeContext, s *step, conflict *ConflictError) ([]Swap, error) {
 	m := q.manager
 	current, err := m.met(call, s.token, conflict.ID, conflict)
@@ -142,7 +142,7 @@ func (q *request) takeOver(call *storeContext, s *step, conflict *ConflictError)
 	case s.begun:
 		return q.loginOver(call, s, current)
 	case current != nil && current.Ended && current.Successor == s.next.ID:
-		return nil, q.swapError(s, errUnknownOutcome) // ended by this request, which was not told what the session was then
+		return nil, q.swapError(s, errUnknownOutcome) // ended by this request, whose answer was lost
 	case current == nil || current.Ended:
 		return nil, q.lose(s, current)
 	}
@@ -153,15 +153,15 @@ func (q *request) takeOver(call *storeContext, s *step, conflict *ConflictError)
 	case err != nil:
 		return nil, q.swapError(s, err)
 	case ended.put && ended.replaced == nil:
-		return nil, q.swapError(s, errUnknownOutcome) // the answer was lost that had what the session was
+		return nil, q.swapError(s, errUnknownOutcome) // the answer with the last record was lost
 	case ended.replaced.condition(m.config.Clock()) != live:
 		return nil, q.lose(s, ended.tombstone)
 	}
 	return q.replayNewID(s, ended.replaced)
 }
 
-// loginOver ends old, and its successors, for a Login. The values that Login keeps come from there, if it was still
-// open.
+// loginOver ends old and its successors for a Login. If the session that it ended was still live, the values that Login
+// keeps come from that session.
 func (q *request) loginOver(call *storeContext, s *step, old *Record) ([]Swap, error) {
 	if old.condition(q.manager.config.Clock()) == live {
 		q.commits.loginEnds = old
@@ -174,14 +174,14 @@ func (q *request) loginOver(call *storeContext, s *step, old *Record) ([]Swap, e
 	}
 	now := q.manager.config.Clock()
 	if !ended.put && ended.tombstone.condition(now) == revoked {
-		if _, err := q.replayNewID(s, nil); err != nil { // nothing is kept of it
+		if _, err := q.replayNewID(s, nil); err != nil { // no values are kept of a revoked session
 			return nil, err
 		}
-		return q.swapsFrom(s, ended.tombstone), nil // later requests with the old cookie are late ones then
+		return q.swapsFrom(s, ended.tombstone), nil // so that later requests with the old cookie are late ones
 	}
 	kept := ended.replaced
 	if kept == nil && ended.tombstone.Revision == q.commits.logoutRevision {
-		kept = q.commits.loginEnds // the answer was lost that had it: what was met just before is the last that is known
+		kept = q.commits.loginEnds // the answer with the last record was lost: this is the latest one that is known
 	}
 	if kept.condition(now) != live {
 		kept = nil
@@ -189,8 +189,8 @@ func (q *request) loginOver(call *storeContext, s *step, old *Record) ([]Swap, e
 	return q.replayNewID(s, kept)
 }
 
-// replayNewID makes the log on what the old session was when it ended, nil for nothing, and returns the swap that begins
-// the new one.
+// replayNewID replays the log on old, and returns the swap that begins the new session. Old is the last record of the
+// old session, or nil if there is none.
 func (q *request) replayNewID(s *step, old *Record) ([]Swap, error) {
 	c := &q.manager.config
 	view := s.draft(c, old)
@@ -208,7 +208,8 @@ func (q *request) replayNewID(s *step, old *Record) ([]Swap, error) {
 	return q.swapsFrom(s, nil), nil
 }
 
-// meetOwnEnd meets something under the new ID, which nobody has been given yet: a revocation that followed the old ID.
+// meetOwnEnd handles a conflict about the new ID. Nobody knows that ID yet. So only a revocation that followed the old
+// ID can have put a tombstone there.
 func (q *request) meetOwnEnd(call *storeContext, s *step, conflict *ConflictError) error {
 	current, err := q.manager.met(call, s.newToken, conflict.ID, conflict)
 	if err != nil {
@@ -216,7 +217,7 @@ func (q *request) meetOwnEnd(call *storeContext, s *step, conflict *ConflictErro
 	}
 	switch {
 	case current != nil && !current.Ended && current.knows(s.next.Revision):
-		return q.settle(call, s, current, s.newToken) // the store has sent it twice, and others came between
+		return q.settle(call, s, current, s.newToken) // the store has sent the swap twice, and other writes came between
 	case current == nil || !current.Ended:
 		return q.swapError(s, fmt.Errorf("the new ID %s is taken", conflict.ID))
 	}

@@ -7,10 +7,12 @@ import (
 	"time"
 )
 
-// This file has the steps of a commit that leave the session its ID, or end it: each makes its part of the log in the store.
+// This file has the steps of a commit that keep the session's ID, or end the session. Each step commits its part of the
+// log.
 
-// commitTouch notes the use. If another request was faster, that was use too. If it fails the request itself has lost
-// nothing, so it is answered; that the session may end early is told.
+// commitTouch stores that the session was used. If another request was faster, its write counts as the use. If the
+// touch fails, the request has lost nothing, so the handler's response goes out. The failure is still reported, because
+// the session may end too early.
 func (q *request) commitTouch(call *storeContext, s *step) error {
 	if again, err := q.reloadIfOver(call, s); again {
 		return err
@@ -35,14 +37,15 @@ func (q *request) commitTouch(call *storeContext, s *step) error {
 	return nil
 }
 
+// spareTouch drops the touch that is due. This request does not try again.
 func (q *request) spareTouch() {
 	q.session.mu.Lock()
 	defer q.session.mu.Unlock()
 	q.session.state.touchAt = time.Time{}
 }
 
-// commitChanges makes changes that leave the session its ID, together with those of other requests. Where a cookie can't
-// be sent any more, it makes those that need none.
+// commitChanges commits changes that keep the session's ID, together with those of other requests. If the cookie can't
+// be sent any more, it commits only the changes that do not need it.
 func (q *request) commitChanges(call *storeContext, s *step) error {
 	if again, err := q.reloadIfOver(call, s); again {
 		return err
@@ -62,14 +65,14 @@ func (q *request) commitChanges(call *storeContext, s *step) error {
 	return q.commitPlain(call, s)
 }
 
-// inDoubt reports whether it is not known yet what became of the last commit.
+// inDoubt reports whether it is not known yet if the last commit was made.
 func (q *request) inDoubt() bool {
 	q.session.mu.Lock()
 	defer q.session.mu.Unlock()
 	return q.session.state.doubt != nil
 }
 
-// withoutCookie takes off the step's log what the cookie would have to say.
+// withoutCookie takes the changes that need a new cookie off the step's log.
 func (q *request) withoutCookie(s *step) error {
 	s.log = slices.DeleteFunc(slices.Clone(s.log), func(c change) bool { return changesCookie(&step{base: s.base, log: []change{c}}) })
 	next, err := q.replayOn(s, s.base)
@@ -77,7 +80,7 @@ func (q *request) withoutCookie(s *step) error {
 	return err
 }
 
-// replayOn returns what the step's log makes of a record.
+// replayOn replays the step's log on old, and returns the record to store.
 func (q *request) replayOn(s *step, old *Record) (*Record, error) {
 	c := &q.manager.config
 	d := s.draft(c, old)
@@ -88,6 +91,8 @@ func (q *request) replayOn(s *step, old *Record) (*Record, error) {
 	return next, c.checkSize(next, old)
 }
 
+// commitPlain commits changes that need no other ID and no new cookie. They go through the queue of the session, or
+// alone if the queue leaves them out.
 func (q *request) commitPlain(call *storeContext, s *step) error {
 	if s.sealed {
 		return q.commitSealed(call, s)
@@ -100,8 +105,8 @@ func (q *request) commitPlain(call *storeContext, s *step) error {
 	return q.conclude(call, s, w, out)
 }
 
-// changesCookie reports whether the cookie's own lifetime may change with the session's: an earlier answer that said so
-// need not have arrived.
+// changesCookie reports whether the step may change the cookie's own lifetime. It does not compare with the old
+// lifetime, because the browser may not have received the earlier response that set it.
 func changesCookie(s *step) bool {
 	for _, c := range s.log {
 		if set, ok := c.(setting); ok && (set.persistent != nil || set.limits != nil && s.base.Persistent) {
@@ -111,7 +116,7 @@ func changesCookie(s *step) bool {
 	return false
 }
 
-// commitSealed is commitChanges where the session is in the cookie: there the last response wins.
+// commitSealed is commitPlain for a session that is in the cookie. There the last response wins.
 func (q *request) commitSealed(call *storeContext, s *step) error {
 	stamp(s.next, s.base, q.manager.config.Clock())
 	token, err := q.manager.store.Swap(call, s.token, Swap{s.base, s.next})
@@ -125,7 +130,7 @@ func (q *request) commitSealed(call *storeContext, s *step) error {
 	return q.swapError(s, err)
 }
 
-// conclude goes on after a commit of plain changes.
+// conclude handles the outcome of a commit of plain changes.
 func (q *request) conclude(call *storeContext, s *step, w *waiter, out outcome) error {
 	if out.conflicts > 0 && out.verdict == made {
 		q.noteEvent(EventConflict, s.base, "", nil)
@@ -140,11 +145,12 @@ func (q *request) conclude(call *storeContext, s *step, w *waiter, out outcome) 
 	}
 	q.setDoubt(out.sent, s)
 	if leader := out.sent.leader; leader != nil && leader != w && call.Err() == nil {
-		return nil // it was the leader's time that was over: what is in doubt is resolved next
+		return nil // only the leader's time is over: the next step resolves the doubt
 	}
 	return q.swapError(s, out.err)
 }
 
+// setDoubt keeps an attempt whose answer was lost, so that the next step resolves it.
 func (q *request) setDoubt(sent *attempt, s *step) {
 	own := *sent
 	own.log = s.n
@@ -153,7 +159,8 @@ func (q *request) setDoubt(sent *attempt, s *step) {
 	q.session.state.doubt = &own
 }
 
-// swapError returns the error of a commit for the error handler: the store's is one, the application's fault is not.
+// swapError returns the error of a commit for the error handler. A failure of the store becomes a *StoreError. An error
+// that is not the store's fault stays as it is.
 func (q *request) swapError(s *step, err error) error {
 	for _, own := range []error{ErrCookieTooLarge, ErrTooLarge, errUpdate, errProofUsed, errTag, errors.ErrUnsupported} {
 		if errors.Is(err, own) {
@@ -163,7 +170,7 @@ func (q *request) swapError(s *step, err error) error {
 	return q.storeError(OpSwap, s.base, err)
 }
 
-// commitDestroy ends the session, and what it goes on as.
+// commitDestroy ends the session and its successors.
 func (q *request) commitDestroy(call *storeContext, s *step) error {
 	ended, err := q.endKnown(call, s)
 	if err == nil && s.doubt != nil {
@@ -191,14 +198,14 @@ func (q *request) endKnown(call *storeContext, s *step) (ending, error) {
 	switch {
 	case s.base != nil:
 		return q.manager.endLoaded(call, s.token, s.base, q.logout())
-	case s.revoked != nil: // which a Login may have taken over since
+	case s.revoked != nil: // a Login may have replaced this tombstone meanwhile
 		return q.manager.putTombstone(call, NewToken(s.revoked.ID, "").WithRealm(s.revoked.Realm), s.revoked, q.logout().tombstone(s.revoked, q.manager.config.Clock()))
 	}
 	return ending{}, nil
 }
 
-// logout is how this request's Destroy and Login end sessions: by one revision, so that a tombstone whose answer was lost is
-// known for its own.
+// logout says how this request's Destroy and Login end sessions. All their tombstones have one revision. So if the
+// answer to a tombstone was lost, the request recognizes the tombstone as its own.
 func (q *request) logout() endAs {
 	if q.commits.logoutRevision == "" {
 		q.commits.logoutRevision = newRevision()
@@ -206,21 +213,22 @@ func (q *request) logout() endAs {
 	return endAs{reason: ReasonLogout, revision: q.commits.logoutRevision}
 }
 
-// endDoubtful ends the session that a commit in doubt may have begun, or may begin yet.
+// endDoubtful ends the session that a commit in doubt may have begun, or may still begin.
 func (q *request) endDoubtful(call *storeContext, s *step) error {
 	last := s.doubt.swaps[len(s.doubt.swaps)-1]
 	if last.Old != nil {
 		return nil
 	}
 	ended, err := q.manager.endSession(call, s.doubt.token, last.New, q.logout())
-	if err == nil && ended.replaced != nil { // it had been begun
+	if err == nil && ended.replaced != nil { // the commit had begun it
 		q.reportBegin(&step{base: s.base, log: s.log[:s.doubt.log]}, ended.replaced)
 		q.noteEvent(EventDestroyed, ended.replaced, "", nil)
 	}
 	return err
 }
 
-// endDestroyed ends the session that Destroy was called for, if the commit, which failed for this reason, did not.
+// endDestroyed ends the session that Destroy was called for, if no commit has ended it. Failure is the error of the
+// commit, or nil after a panic.
 func (q *request) endDestroyed(failure error) {
 	q.session.mu.Lock()
 	st := q.session.state
@@ -230,7 +238,8 @@ func (q *request) endDestroyed(failure error) {
 	}
 	q.session.mu.Unlock()
 	var failed *StoreError
-	if destroyed == 0 || errors.As(failure, &failed) && (failed.Op == OpEnd || failed.Op == OpAdopt) { // the store has just been asked
+	// If the ending itself has just failed, it is no use to try again at once.
+	if destroyed == 0 || errors.As(failure, &failed) && (failed.Op == OpEnd || failed.Op == OpAdopt) {
 		return
 	}
 	call := q.call(q.context.Context)
@@ -247,18 +256,18 @@ func (q *request) endDestroyed(failure error) {
 		return
 	}
 	if err := q.commitDestroy(call, s); err != nil {
-		q.log(slog.LevelError, "session: a logout could not be done", err)
+		q.log(slog.LevelError, "session: a logout failed", err)
 	}
 }
 
-// settle takes over what the store has done: the changes leave the log, and the cookie goes into the header if it is
-// another one.
+// settle goes on from the record that the store has stored now. It takes the committed changes off the log. If the
+// token is a new one, or the cookie's lifetime may have changed, the response sets the cookie.
 func (q *request) settle(call *storeContext, s *step, stored *Record, token Token) error {
 	moved := token.Value() != s.token.Value()
 	open := q.canSendCookie()
 	switch {
 	case moved && !open && s.n == 0:
-		q.spareTouch() // nobody will know of it
+		q.spareTouch() // the new cookie can't be sent
 		return nil
 	case moved && !open:
 		return ErrResponseStarted
@@ -281,7 +290,7 @@ func (q *request) settle(call *storeContext, s *step, stored *Record, token Toke
 	return err
 }
 
-// reportBegin tells of a new ID.
+// reportBegin notes the event of a new ID, if the step has given the session one.
 func (q *request) reportBegin(s *step, stored *Record) {
 	if s.base != nil && s.base.ID == stored.ID {
 		return
@@ -300,10 +309,10 @@ func (q *request) reportBegin(s *step, stored *Record) {
 	q.noteEvent(kind, stored, "", nil)
 }
 
-// logsIn reports whether there is a Login among the step's changes.
+// logsIn reports whether the step's changes include a Login.
 func (s *step) logsIn() bool { return hasChange[login](s) }
 
-// reauthenticates reports whether there is a Reauthenticate among them.
+// reauthenticates reports whether the step's changes include a Reauthenticate.
 func (s *step) reauthenticates() bool { return hasChange[reauthenticate](s) }
 
 func hasChange[C change](s *step) bool {

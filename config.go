@@ -229,7 +229,7 @@ const (
 	defaultIdle         = time.Hour
 	defaultLifetime     = 24 * time.Hour
 	defaultStoreTimeout = time.Second
-	maxStoreTimeout     = doubtWindow // so that a creation in doubt is settled within half a tombstone's life
+	maxStoreTimeout     = doubtWindow // so that doubt about a new session is resolved within half a tombstone's life
 	defaultMaxSize      = 64 << 10
 	maxNote             = 256                  // bytes
 	maxUser             = 1 << 10              // bytes
@@ -267,7 +267,7 @@ func (c Config) withDefaults(store Store) (Config, error) {
 	return c, nil
 }
 
-// inMicroseconds returns clock, or time.Now, to the precision that stores keep.
+// inMicroseconds returns clock, or time.Now if clock is nil. The result has the precision that stores keep.
 func inMicroseconds(clock func() time.Time) func() time.Time {
 	if clock == nil {
 		clock = time.Now
@@ -275,8 +275,8 @@ func inMicroseconds(clock func() time.Time) func() time.Time {
 	return func() time.Time { return clock().Truncate(time.Microsecond) }
 }
 
-// idleOrDefault resolves an idle timeout as Config and SetLifetime take it: zero for the default, negative for none,
-// which is zero in a Record.
+// idleOrDefault resolves an idle timeout as Config and SetLifetime take it: zero means the default, and a negative one
+// means none. In a Record, zero means none.
 func idleOrDefault(idle, lifetime time.Duration) time.Duration {
 	switch {
 	case idle < 0:
@@ -316,7 +316,7 @@ func (c Config) faults(store Store) (faults []string) {
 	}
 	add(c.MaxSize < 0, "MaxSize is negative")
 	add(c.StoreTimeout < 0, "StoreTimeout is negative")
-	add(c.StoreTimeout > maxStoreTimeout, "StoreTimeout is over 30 seconds, the time within which a write whose answer was lost has to be settled")
+	add(c.StoreTimeout > maxStoreTimeout, "StoreTimeout is over 30 seconds, the time within which a write whose answer was lost must be resolved")
 	add(len(c.Realm) > maxRealm || !utf8.ValidString(c.Realm), "Realm is longer than 256 bytes, or not valid UTF-8")
 	add(c.MaxPerUser < 0, "MaxPerUser is negative")
 	cookies, inCookie := store.(*CookieStore)
@@ -341,8 +341,8 @@ func lifetimeFault(idle, lifetime, otherwise time.Duration) string {
 	return ""
 }
 
-// cookieFaults finds what is wrong with the cookie, once its name and path are known. http.Cookie.Valid accepts much
-// of this.
+// cookieFaults finds what is wrong with the cookie. Its name and path must be set. http.Cookie.Valid alone does not
+// find all of this.
 func (c Config) cookieFaults() (faults []string) {
 	add := func(wrong bool, format string, args ...any) {
 		if wrong {
@@ -365,7 +365,7 @@ func (c Config) cookieFaults() (faults []string) {
 	return faults
 }
 
-// hasPrefix ignores case, as browsers do when they hold a name to its prefix.
+// hasPrefix ignores case, as browsers do when they apply the rules of a prefix.
 func hasPrefix(name, prefix string) bool {
 	return len(name) >= len(prefix) && strings.EqualFold(name[:len(prefix)], prefix)
 }

@@ -14,9 +14,9 @@ import (
 // other paths or by other hosts of the domain, and their order must not be relied on (RFC 6265bis, section 4.2.2).
 const maxCandidates = 4
 
-// cookieTokens adds to tokens, up to its capacity, those of the realm that the request's cookies of this name could be, and
-// returns how many cookies there were and how many were malformed. Names are compared exactly and values are taken as they
-// stand: no decoding, no trimming of quotes.
+// cookieTokens adds to tokens, up to its capacity, the tokens in the request's cookies of this name. It returns how
+// many such cookies it has read, and how many were malformed. It compares names exactly. It does not decode values or
+// trim quotes, so that a token has only one spelling.
 func cookieTokens(tokens []Token, h http.Header, name, realm string) (found []Token, present, malformed int) {
 	for _, line := range h["Cookie"] {
 		for part := range strings.SplitSeq(line, ";") {
@@ -38,8 +38,8 @@ func cookieTokens(tokens []Token, h http.Header, name, realm string) (found []To
 	return tokens, present, malformed
 }
 
-// cookie returns the session's cookie. An expires of zero makes one that goes with the browser, and a value of "" one
-// that deletes: with the same attributes, or the browser keeps it.
+// cookie returns the session's cookie. If expires is zero, it ends when the browser is closed. If value is "", it
+// deletes the cookie. For that it has the same attributes, or else the browser would keep the old one.
 func (c *Config) cookie(value string, now, expires time.Time) *http.Cookie {
 	cookie := &http.Cookie{
 		Name: c.Name, Value: value, Path: c.Path, Domain: c.Domain, SameSite: c.SameSite,
@@ -54,27 +54,27 @@ func (c *Config) cookie(value string, now, expires time.Time) *http.Cookie {
 	return cookie
 }
 
-// attributes returns what follows name and value in the line of a cookie that goes with the browser: most lines are made
-// from it.
+// attributes returns what follows the name and the value in the line of a cookie that ends when the browser is closed.
+// Most lines are made from it.
 func (c *Config) attributes() string {
 	line, _ := strings.CutPrefix(c.cookie("value", time.Time{}, time.Time{}).String(), c.Name+"=value")
 	return line
 }
 
-// cookieValueFault returns an error if a value that a store made can't be sent.
+// cookieValueFault returns an error if the cookie can't have this value, which a store made.
 func (c *Config) cookieValueFault(value string) error {
 	if len(c.Name)+len(value) > maxCookie {
 		return ErrCookieTooLarge
 	}
 	probe := http.Cookie{Name: c.Name, Value: value}
-	if probe.Valid() != nil || strings.ContainsAny(value, " ,") { // for these two http.Cookie adds quotes
+	if probe.Valid() != nil || strings.ContainsAny(value, " ,") { // http.Cookie quotes a value that has one of these
 		return errors.New("session: the store returned a token whose value can't stand in a cookie")
 	}
 	return nil
 }
 
-// setCookie puts the line of a cookie into the header in place of those of the same name, so that there is one per response
-// (RFC 6265bis, section 4.1.1), and keeps caches from storing it.
+// setCookie puts the line of a cookie into the header. It replaces lines with the same name, because a response may
+// have only one (RFC 6265bis, section 4.1.1). It keeps caches from storing the response.
 func setCookie(h http.Header, name, line string) {
 	dropCookie(h, name)
 	h["Set-Cookie"] = append(h["Set-Cookie"], line)
@@ -95,7 +95,7 @@ func dropCookie(h http.Header, name string) bool {
 	}
 	kept := lines[:0:0]
 	for _, line := range lines {
-		if own, _, ok := strings.Cut(line, "="); !ok || textproto.TrimString(own) != name { // browsers trim it as well
+		if own, _, ok := strings.Cut(line, "="); !ok || textproto.TrimString(own) != name { // browsers trim the name too
 			kept = append(kept, line)
 		}
 	}
@@ -109,8 +109,8 @@ func dropCookie(h http.Header, name string) bool {
 	return true
 }
 
-// varyByCookie tells caches that the response depends on the cookie. Where there is no such line yet, room holds the new
-// one, so that it takes no memory.
+// varyByCookie tells caches that the response depends on the cookie. If there is no Vary line yet, the new one is kept
+// in room, so that nothing is allocated.
 func varyByCookie(h http.Header, room *[1]string) {
 	switch lines := h["Vary"]; {
 	case len(lines) == 0:
@@ -133,8 +133,8 @@ func hasToken(lines []string, token string) bool {
 	return false
 }
 
-// completeHeader sets what a response has that depends on the session, or may depend on it before its last byte. What an
-// earlier commit set, the handler may have overwritten since. It is called with the session's lock held.
+// completeHeader completes the header of a response that depends on the session, or may still come to depend on it. It
+// sets the cookie only now, because the handler could overwrite an earlier line. The caller holds the session's lock.
 func (q *request) completeHeader(h http.Header) {
 	if q.session.state != nil || !q.returned {
 		varyByCookie(h, &q.vary)
@@ -154,7 +154,7 @@ func (q *request) completeHeader(h http.Header) {
 
 var errForeignCookie = errors.New("not the session's cookie")
 
-// siteData names what the browser is to forget of this site. Its cookies it is to keep where this response sets one.
+// siteData names the data of this site that the browser should remove. It leaves out cookies if this response sets one.
 func (q *request) siteData() string {
 	if q.cookie != "" && q.cookie != q.manager.removal {
 		return `"cache", "storage"`
@@ -162,7 +162,8 @@ func (q *request) siteData() string {
 	return `"cache", "cookies", "storage"`
 }
 
-// removeCookie has the browser drop the cookie of a session that has ended, unless it is too late: then Destroy said so.
+// removeCookie lets the response remove the cookie of a session that has ended. If it is too late, Destroy has returned
+// ErrResponseStarted.
 func (q *request) removeCookie() {
 	q.session.mu.Lock()
 	defer q.session.mu.Unlock()
@@ -176,7 +177,7 @@ func (q *request) removeCookie() {
 	}
 }
 
-// sendCookie has the response set the session's cookie.
+// sendCookie lets the response set the session's cookie.
 func (q *request) sendCookie(r *Record, value string) error {
 	c := &q.manager.config
 	if err := c.cookieValueFault(value); err != nil {
@@ -195,7 +196,7 @@ func (q *request) sendCookie(r *Record, value string) error {
 	return nil
 }
 
-// cookieUnsent reports whether a cookie is still to be sent, or will be.
+// cookieUnsent reports whether the response still has to send a cookie, also after the next commit.
 func (q *request) cookieUnsent() bool {
 	q.session.mu.Lock()
 	defer q.session.mu.Unlock()
@@ -215,8 +216,8 @@ func (q *request) cookieUnsent() bool {
 	return id != st.base.ID || changesCookie(&step{base: st.base, log: st.log})
 }
 
-// insecure reports whether the browser will drop a Secure cookie: the request came over plain HTTP, as far as one can
-// know behind a proxy.
+// insecure reports whether the browser will drop a Secure cookie, because the request came over plain HTTP. It says
+// false if a proxy may have ended TLS.
 func insecure(r *http.Request) bool {
 	if r.TLS != nil || r.Header.Get("X-Forwarded-Proto") != "" || r.Header.Get("Forwarded") != "" {
 		return false

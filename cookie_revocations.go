@@ -13,14 +13,15 @@ import (
 	"time"
 )
 
-// What has ended is kept in the store that WithRevocations was given, the list:
+// This file has the list of ended sessions. It is kept in the store that WithRevocations was given:
 //
-//   - For each session that was ended a tombstone, which lasts as long as any of its cookies. It is put only where there is
-//     none, so the list tells who was first.
-//   - For each user of whom sessions were ended from outside one record, a userEnds, changed by compare-and-swap.
+//   - For each session that has ended, the list has a tombstone. It lasts as long as any cookie of the session. It is
+//     put only if there is none yet, so the list tells which request was first.
+//   - For each user whose sessions were ended from outside, the list has one record, a userEnds. It is changed by
+//     compare-and-swap.
 //
-// Their IDs are hashes, so that none is that of a session of the same store, and they have no User, so that no list of a
-// user's sessions holds them.
+// The IDs of these records are hashes, so that no session in the same store has the same ID. The records have no User,
+// so that no list of a user's sessions shows them.
 
 var (
 	errNoRevocations = fmt.Errorf("session: a CookieStore without WithRevocations can't tell what has ended: %w",
@@ -29,11 +30,11 @@ var (
 		errors.ErrUnsupported)
 )
 
-// errTooManyEnds is returned rather than forget what has ended.
-var errTooManyEnds = fmt.Errorf("session: no more than %d sessions of a user can be ended one by one, and as many be "+
-	"excepted; RevokeUser without exceptions ends them all", maxUserEnds)
+// errTooManyEnds is the error if the list has no room for another end. The list never forgets an end to make room.
+var errTooManyEnds = fmt.Errorf("session: at most %d sessions of a user can be ended one by one, and at most as many "+
+	"can be excepted; RevokeUser without exceptions ends them all", maxUserEnds)
 
-const maxUserEnds = 1000 // sessions of a user that are revoked one by one, and as many that are excepted
+const maxUserEnds = 1000 // sessions of a user that are revoked one by one; also the limit for excepted sessions
 
 // EndUser implements UserEnder. A session in except that gets a new ID meanwhile stays too.
 func (c *CookieStore) EndUser(ctx context.Context, realm, user string, except []string) error {
@@ -58,7 +59,8 @@ func (c *CookieStore) EndUser(ctx context.Context, realm, user string, except []
 	if err != nil {
 		return err
 	}
-	// A Regenerate under way has put its tombstone by now, and is followed; or it will find the cut-off.
+	// A Regenerate under way may have put its tombstone by now: then its successor is found here. If not, it will find
+	// the cut-off.
 	again, err := c.withSuccessors(ctx, realm, excepted)
 	if err != nil || len(again) == len(excepted) {
 		return err
@@ -80,10 +82,10 @@ func (c *CookieStore) EndUserSession(ctx context.Context, realm, user, id string
 	ctx = context.WithValue(ctx, pastCacheKey{}, true)
 	ended, err := c.loadListed(ctx, endedID(realm, id))
 	if err == nil && ended == nil {
-		// Whether it is this user's, or there at all, is not known: so no tombstone takes its place.
+		// Nobody knows whether this user has such a session, or whether there is one at all. So it gets no tombstone.
 		err = c.changeUserEnds(ctx, realm, user, func(u *userEnds, now time.Time) error { return u.revoke(id, now) })
 		if err == nil {
-			ended, err = c.loadListed(ctx, endedID(realm, id)) // a Regenerate under way, as in EndUser
+			ended, err = c.loadListed(ctx, endedID(realm, id)) // finds a Regenerate under way, as in EndUser
 		}
 	}
 	if err == nil && ended != nil && userOf(ended) != user {
@@ -95,8 +97,8 @@ func (c *CookieStore) EndUserSession(ctx context.Context, realm, user, id string
 	return err
 }
 
-// revokeSuccessor puts a tombstone in the place of a session that another one goes on as. It returns the one that is there
-// already, if there is one.
+// revokeSuccessor puts a tombstone for the successor of a session. If there is a tombstone already, it returns that
+// one.
 func (c *CookieStore) revokeSuccessor(ctx context.Context, realm, user, id string) (*Record, error) {
 	now := Now(ctx).Truncate(time.Microsecond)
 	tombstone := revokedTombstone(&Record{ID: id, Realm: realm, User: user}, now)
@@ -113,10 +115,10 @@ func isID(id string) bool {
 // exception is a session that EndUser leaves alone.
 type exception struct {
 	id string
-	of string // the session whose place it took; empty for one that the caller named
+	of string // the session whose successor it is; empty if the caller named this ID
 }
 
-// withSuccessors returns named and what those sessions go on as.
+// withSuccessors returns named, and the successors of those sessions.
 func (c *CookieStore) withSuccessors(ctx context.Context, realm string, named []exception) ([]exception, error) {
 	all := slices.Clone(named)
 	for i := 0; i < len(all); i++ {
@@ -135,8 +137,7 @@ func (c *CookieStore) withSuccessors(ctx context.Context, realm string, named []
 	return all, nil
 }
 
-// changeUserEnds replaces what the list keeps of a user by what change makes of it, again and again until nobody else was
-// faster.
+// changeUserEnds applies change to the user's record in the list. It tries again until no other request was faster.
 func (c *CookieStore) changeUserEnds(
 	ctx context.Context, realm, user string, change func(*userEnds, time.Time) error,
 ) error {
@@ -165,7 +166,7 @@ func (c *CookieStore) changeUserEnds(
 	}
 }
 
-// loadTombstone is Load where there is only an ID.
+// loadTombstone is Load for a token that has only an ID.
 func (c *CookieStore) loadTombstone(ctx context.Context, token Token) (*Record, error) {
 	if c.ended == nil {
 		return nil, errNoRevocations
@@ -206,8 +207,9 @@ func (c *CookieStore) checkSwaps(ctx context.Context, swaps []Swap) (endings, er
 	return known, nil
 }
 
-// revokeOwn returns the conflict. If the tombstone of s is in the list already, and the session turned out to have been
-// ended from outside, it makes it a revoked one without successor: nothing takes the session's place.
+// revokeOwn returns the conflict. Before that, it changes the tombstone of s if that is in the list already and the
+// session was ended from outside: the tombstone becomes a revoked one without a successor, because the new session will
+// not begin.
 func (c *CookieStore) revokeOwn(ctx context.Context, known endings, s Swap, conflict *ConflictError) error {
 	own := known.tombstone(s.New)
 	if conflict.Current == nil || own == nil || !isSameEnd(own, s.New) {
@@ -226,7 +228,7 @@ func (c *CookieStore) revokeOwn(ctx context.Context, known endings, s Swap, conf
 	return &ConflictError{ID: s.New.ID, Current: sessionTombstone(s.New, was)}
 }
 
-// putTombstones makes the tombstones of swaps, in their order.
+// putTombstones puts the tombstones of swaps into the list, in their order.
 func (c *CookieStore) putTombstones(ctx context.Context, token Token, swaps []Swap, known endings) error {
 	for _, s := range swaps {
 		there := known.tombstone(s.New)
@@ -234,13 +236,13 @@ func (c *CookieStore) putTombstones(ctx context.Context, token Token, swaps []Sw
 		case !s.New.Ended:
 			continue
 		case there != nil && isSameEnd(there, s.New):
-			// Written again as it is: the list may have said that it is on no replica.
+			// It is written again, unchanged: at the first try the list may have failed because no replica had it.
 			if _, err := c.putListed(ctx, there, there); err != nil {
 				return err
 			}
 			continue
 		}
-		until := c.sealedUntil(token, s, Now(ctx)).Add(clockSkew) // by the slowest clock
+		until := c.sealedUntil(token, s, Now(ctx)).Add(clockSkew) // a slow clock may accept the cookie for longer
 		if there != nil && there.Deadline.After(until) {
 			until = there.Deadline
 		}
@@ -255,8 +257,8 @@ func (c *CookieStore) putTombstones(ctx context.Context, token Token, swaps []Sw
 	return nil
 }
 
-// putListed replaces a tombstone in the list, or puts one where there is none. It returns what is there instead, if another
-// request was faster.
+// putListed puts a tombstone into the list, in place of old, or if old is nil, only if there is none. If another
+// request was faster, it returns the tombstone of that request.
 func (c *CookieStore) putListed(ctx context.Context, old, tombstone *Record) (instead *Record, err error) {
 	_, err = c.ended.Swap(ctx, NewToken(tombstone.ID, ""), Swap{old, tombstone})
 	var conflict *ConflictError
@@ -270,13 +272,13 @@ func (c *CookieStore) putListed(ctx context.Context, old, tombstone *Record) (in
 	return instead, err
 }
 
-// listedTombstone is a session's tombstone as the list keeps it, until no cookie of the session is good any more.
+// listedTombstone returns a session's tombstone as the list keeps it: until no cookie of the session is valid any more.
 func listedTombstone(t *Record, until time.Time) *Record {
 	if t.Deadline.After(until) {
-		until = t.Deadline // its minute passes, whatever the cookies are good for
+		until = t.Deadline // a tombstone lasts at least its minute
 	}
 	values := map[string]any{"realm": t.Realm, "user": t.User}
-	if isClaim(t) { // it is no cookie's, and knows how long it stands
+	if isClaim(t) { // a claim has no cookie, and a deadline of its own
 		values[claimKey], until = t.Values.Get(claimKey), t.Deadline
 	}
 	return &Record{
@@ -287,7 +289,7 @@ func listedTombstone(t *Record, until time.Time) *Record {
 	}
 }
 
-// sessionTombstone is what the list keeps of a session, as Load returns it.
+// sessionTombstone returns the tombstone of session r, as Load returns it, from the one in the list.
 func sessionTombstone(r, listed *Record) *Record {
 	t := &Record{
 		ID: r.ID, Realm: r.Realm, User: userOf(listed), Revision: listed.Revision,
@@ -302,7 +304,7 @@ func sessionTombstone(r, listed *Record) *Record {
 	return t
 }
 
-// revokedTombstone is that of a session which was ended from outside, and of which the list keeps no tombstone.
+// revokedTombstone returns a tombstone of session r, which was ended from outside and has no tombstone in the list.
 func revokedTombstone(r *Record, at time.Time) *Record {
 	return &Record{
 		ID: r.ID, Realm: r.Realm, User: r.User, Ended: true, Revoked: true,
@@ -310,23 +312,24 @@ func revokedTombstone(r *Record, at time.Time) *Record {
 	}
 }
 
-// isSameEnd reports whether the list's tombstone was put by the request that puts t, and sends it again. The ID of a
-// successor is as random as a revision; a claim keeps it when it is closed.
+// isSameEnd reports whether the request that puts t has put the list's tombstone, and now sends it again. A successor's
+// ID tells this as well as a revision, because it is as random. It does not for a claim, which keeps the ID when it is
+// closed.
 func isSameEnd(listed, t *Record) bool {
 	sameSuccessor := listed.Successor != "" && listed.Successor == t.Successor && !isClaim(t)
 	return t.Ended && (listed.Revision == t.Revision || sameSuccessor)
 }
 
-// userOf returns whose session the list's tombstone stands for.
+// userOf returns the user of the session whose tombstone is in the list.
 func userOf(listed *Record) (user string) {
 	_ = json.Unmarshal(listed.Values.Get("user"), &user) // empty if there is none
 	return user
 }
 
-// endings are what the list knew of sessions and users at one moment, by the IDs of its records; nil stands for nothing.
+// endings are records of the list as they were at one moment, by their IDs. A record is nil if the list had none.
 type endings map[string]*Record
 
-// loadEndings asks for all that the list may know of sessions, at the same time.
+// loadEndings loads all records of the list that are about these sessions or their users, at the same time.
 func (c *CookieStore) loadEndings(ctx context.Context, sessions ...*Record) (endings, error) {
 	var ids []string
 	add := func(id string) {
@@ -372,7 +375,7 @@ func (e endings) endOf(r *Record) (*Record, error) {
 	return nil, nil
 }
 
-// conflict returns what speaks against s, or nil.
+// conflict returns the conflict that s meets, or nil if there is none.
 func (e endings) conflict(s Swap) (*ConflictError, error) {
 	if listed := e.tombstone(s.New); listed != nil && !mayReplace(listed, s) {
 		return &ConflictError{ID: s.New.ID, Current: sessionTombstone(s.New, listed)}, nil
@@ -392,7 +395,7 @@ func (e endings) conflict(s Swap) (*ConflictError, error) {
 	return e.beginConflict(s.New)
 }
 
-// mayReplace reports whether the list's tombstone is what s puts, sent again, or what it says that it replaces.
+// mayReplace reports whether s may replace the list's tombstone: s has put it before, or names it as its Old.
 func mayReplace(listed *Record, s Swap) bool {
 	return s.Old != nil && s.Old.Ended && s.Old.Revision == listed.Revision || isSameEnd(listed, s.New)
 }
@@ -408,7 +411,8 @@ func (e endings) userConflict(r *Record) (*ConflictError, error) {
 	return nil, nil
 }
 
-// beginConflict is that of a new session: what was issued too early begins later.
+// beginConflict returns the conflict of a new session. If the session was issued too early, the conflict says from when
+// it may begin.
 func (e endings) beginConflict(r *Record) (*ConflictError, error) {
 	user, err := e.ofUser(r)
 	if err != nil {
@@ -420,12 +424,13 @@ func (e endings) beginConflict(r *Record) (*ConflictError, error) {
 	return e.userConflict(r)
 }
 
-// atOnce calls load for each ID at the same time, and returns what it returned in their order. A panic is the caller's.
+// atOnce calls load for each ID at the same time, and returns the records in the order of the IDs. If load panics,
+// atOnce panics too.
 func atOnce(ids []string, load func(id string) (*Record, error)) ([]*Record, error) {
 	records, errs, panics := make([]*Record, len(ids)), make([]error, len(ids)), make([]any, len(ids))
 	var wg sync.WaitGroup
 	for i := 1; i < len(ids); i++ {
-		errs[i] = errNoAnswer // unless load comes back
+		errs[i] = errNoAnswer // unless load returns
 		wg.Go(func() {
 			defer func() { panics[i] = recover() }()
 			records[i], errs[i] = load(ids[i])
@@ -441,9 +446,10 @@ func atOnce(ids []string, load func(id string) (*Record, error)) ([]*Record, err
 	return records, errors.Join(errs...)
 }
 
-var errNoAnswer = errors.New("session: the store of what has ended did not answer")
+var errNoAnswer = errors.New("session: the store of ended sessions did not answer")
 
-// loadListed returns the list's record, or nil if there is none. One that can't be read is not as good as none here.
+// loadListed returns a record of the list, or nil if there is none. Unlike elsewhere, a record that can't be read is an
+// error: it may say that a session has ended.
 func (c *CookieStore) loadListed(ctx context.Context, id string) (*Record, error) {
 	r, err := c.ended.Load(ctx, NewToken(id, ""))
 	if errors.Is(err, ErrNotFound) && !errors.Is(err, errUnreadable) {
@@ -455,16 +461,17 @@ func (c *CookieStore) loadListed(ctx context.Context, id string) (*Record, error
 	return r, nil
 }
 
-// listError says that the list failed. It wraps the store's error, except one that would be taken for that of a session.
+// listError says that the list failed. It wraps the store's error, except if callers would take that for an error about
+// the session.
 func listError(err error) error {
 	var conflict *ConflictError
 	switch {
 	case err == nil:
 		return nil
 	case errors.Is(err, ErrNotFound), errors.As(err, &conflict):
-		return fmt.Errorf("session: what has ended: %v", err) //nolint:errorlint // it must not be found by errors.Is
+		return fmt.Errorf("session: the list of ended sessions: %v", err) //nolint:errorlint // hidden from errors.Is
 	}
-	return fmt.Errorf("session: what has ended: %w", err)
+	return fmt.Errorf("session: the list of ended sessions: %w", err)
 }
 
 // endedID returns the list's ID for the tombstone of a session.
@@ -473,7 +480,8 @@ func endedID(realm, id string) string { return listedID("ended", realm, id) }
 // userEndsID returns the list's ID for the record of a user.
 func userEndsID(realm, user string) string { return listedID("user", realm, user) }
 
-// listedID hashes what a record of the list is about. The realm's length keeps it from reaching into the name.
+// listedID returns the ID of a record of the list: a hash of its kind, realm and name. The realm's length is hashed
+// too, so that no other pair of realm and name has the same hash.
 func listedID(kind, realm, name string) string {
 	var buf [192]byte
 	b := append(buf[:0], "doorman session ended\x00"...)

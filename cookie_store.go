@@ -34,8 +34,8 @@ import (
 // Cookies are bound to Config.Realm. The cookie's name binds them only because it is the default of Realm.
 type CookieStore struct {
 	keys  *realmCodecs
-	ended Store // nil: nothing is kept of what has ended
-	fault error // of what WithRevocations was given
+	ended Store // the list of ended sessions; nil for none
+	fault error // WithRevocations got a store that can't be used
 }
 
 var _ UserEnder = (*CookieStore)(nil)
@@ -97,8 +97,9 @@ func (c *CookieStore) Revocations() Store { return c.ended }
 // Check returns an error if the store that WithRevocations was given can't keep the list. New calls it.
 func (c *CookieStore) Check() error { return c.fault }
 
-// sealedVersion is the Record.Version of what was opened, in microseconds: by how much the latest deadline that was ever
-// sealed for this ID is later than the record's, which SetLifetime may have brought forward since.
+// sealedVersion is the Record.Version of a record that was opened. It says how much later than the record's deadline
+// the latest deadline is that was ever sealed for this ID, in microseconds. The two differ if SetLifetime has shortened
+// the session.
 type sealedVersion uint64
 
 // until returns that deadline for the record as it was opened.
@@ -145,7 +146,7 @@ func (c *CookieStore) Swap(ctx context.Context, token Token, swaps ...Swap) (Tok
 	if err != nil {
 		return Token{}, err
 	}
-	next, err := c.sealLast(token, swaps, Now(ctx)) // what does not fit ends nothing
+	next, err := c.sealLast(token, swaps, Now(ctx)) // before any tombstone: if a record does not fit, nothing ends
 	if err != nil {
 		return Token{}, err
 	}
@@ -153,8 +154,8 @@ func (c *CookieStore) Swap(ctx context.Context, token Token, swaps ...Swap) (Tok
 		return Token{}, err
 	}
 	if beginsAfterEnd(swaps) {
-		// Who ended the old session meanwhile, or followed its tombstone to the new one, is found by this second look; and
-		// whoever comes after it finds the tombstone.
+		// Another request may have ended the old session meanwhile, or may have followed its tombstone to the new
+		// session. This second look finds out. A request that comes later finds the tombstone.
 		if _, err := c.checkSwaps(ctx, swaps); err != nil {
 			return Token{}, err
 		}
@@ -172,7 +173,7 @@ func beginsAfterEnd(swaps []Swap) bool {
 	return ends && begins
 }
 
-// sealLast seals the live records, and returns the token of the last; the one given if there is none.
+// sealLast seals the live records. It returns the token of the last one, or the given token if there is none.
 func (c *CookieStore) sealLast(token Token, swaps []Swap, now time.Time) (Token, error) {
 	next := token
 	for _, s := range swaps {
@@ -195,8 +196,9 @@ func (c *CookieStore) sealLast(token Token, swaps []Swap, now time.Time) (Token,
 	return next, nil
 }
 
-// sealedUntil returns the latest deadline that may have been sealed before for the ID of s. What this request saved itself
-// has a revision, and no Version or an earlier one: the token of that save tells.
+// sealedUntil returns the latest deadline that may have been sealed before for the ID of s. If this request has saved
+// the old record itself, that record has a revision, and its Version is missing or out of date. Then the token of that
+// save tells.
 func (c *CookieStore) sealedUntil(token Token, s Swap, now time.Time) time.Time {
 	unknown := now.Add(maxLifetime)
 	if s.Old == nil {
@@ -212,8 +214,9 @@ func (c *CookieStore) sealedUntil(token Token, s Swap, now time.Time) time.Time 
 	return r.Version.(sealedVersion).until(r)
 }
 
-// seal returns the cookie's value for r. In front of the record stands by how many microseconds until is later than its
-// deadline, zero if it is not. A sealed record has no revisions: nobody else can be asked whether it was made.
+// seal returns the cookie's value for r. The plaintext is a number and the record. The number is the time
+// from the record's deadline to until, in microseconds, or zero if until is not later. A sealed record has no
+// revisions, because no store could look them up after an answer was lost.
 func (c *CookieStore) seal(r *Record, until time.Time, room int) (string, error) {
 	codec, err := c.keys.of(r.Realm)
 	if err != nil {
@@ -259,11 +262,12 @@ func (c *CookieStore) open(token Token) (*Record, error) {
 		return nil, errBadSeal
 	}
 	r.Stale = stale
-	r.Version = sealedVersion(longer) // zero as a rule, which takes no memory in an interface
+	r.Version = sealedVersion(longer) // mostly zero, which an interface holds without an allocation
 	return r, nil
 }
 
-// A cookieCodec seals and opens with the keys of one realm: the first secret's seal, all open.
+// A cookieCodec seals and opens with the keys of one realm. It seals with the key of the first secret, and opens with
+// all.
 type cookieCodec interface {
 	seal(front, body []byte) (value string, err error)
 	open(value string) (plain []byte, stale bool, err error) // stale: not opened by the first secret
@@ -275,8 +279,8 @@ type newCodecFunc func(secrets [][]byte, realm string) (cookieCodec, error)
 type realmCodecs struct {
 	secrets  [][]byte
 	newCodec newCodecFunc
-	readable bool     // the client can read what they make
-	byRealm  sync.Map // string to cookieCodec; realms are few, as Managers are
+	readable bool     // the client can read the cookies
+	byRealm  sync.Map // string to cookieCodec; there are only a few realms
 }
 
 func (k *realmCodecs) of(realm string) (cookieCodec, error) {
@@ -291,14 +295,14 @@ func (k *realmCodecs) of(realm string) (cookieCodec, error) {
 	return made, nil
 }
 
-// deriveKey makes a key for one purpose and realm out of a secret (HKDF-SHA-256, RFC 5869), so that none is used for two
-// things.
+// deriveKey derives a key for one purpose and one realm from a secret (HKDF-SHA-256, RFC 5869), so that no key is used
+// for two purposes.
 func deriveKey(secret []byte, purpose, realm string, size int) ([]byte, error) {
 	return hkdf.Key(sha256.New, secret, nil, purpose+"\x00"+realm, size)
 }
 
-// A sealed value is, in base64url: the version of this format, the identifier of the key, the nonce, and what XAES-256-GCM
-// makes of the plaintext.
+// A sealed value has these parts, in base64url: the version of this format, the identifier of the key, the nonce, and
+// the ciphertext of XAES-256-GCM.
 const (
 	sealVersion   = 1
 	keyIDSize     = 4
@@ -314,8 +318,8 @@ type sealingCodec []sealingKey
 
 type sealingKey struct {
 	aead   *xaes.AEAD
-	header [headerSize]byte // what values sealed with the key begin with
-	data   []byte           // what is authenticated beside the session: the purpose, the header and the realm
+	header [headerSize]byte // values that this key has sealed begin with it
+	data   []byte           // the additional data to authenticate: the purpose, the header and the realm
 }
 
 func newSealingCodec(secrets [][]byte, realm string) (cookieCodec, error) {
@@ -352,7 +356,7 @@ func (c sealingCodec) seal(front, body []byte) (string, error) {
 
 func (c sealingCodec) open(value string) (plain []byte, stale bool, err error) {
 	sealed, err := base64url.DecodeString(value)
-	hasLineEnds := base64url.EncodedLen(len(sealed)) != len(value) // over which the decoder passes
+	hasLineEnds := base64url.EncodedLen(len(sealed)) != len(value) // the decoder skips them
 	if err != nil || hasLineEnds || len(sealed) < shortestValue {
 		return nil, false, errBadSeal
 	}
@@ -362,7 +366,7 @@ func (c sealingCodec) open(value string) (plain []byte, stale bool, err error) {
 			continue
 		}
 		dst := sealed[plainAt:plainAt]
-		if i+1 < len(c) { // another secret may have the same identifier, and needs what is sealed as it is
+		if i+1 < len(c) { // another key may have the same identifier, and then needs the ciphertext unchanged
 			dst = nil
 		}
 		plain, err := key.aead.Open(dst, sealed[headerSize:plainAt], sealed[plainAt:], key.data)
@@ -384,7 +388,7 @@ func newSigningCodec(secrets [][]byte, realm string) (cookieCodec, error) {
 			return nil, err
 		}
 		keys[i] = securecookie.New(key, nil).SetSerializer(securecookie.NopEncoder{})
-		keys[i].MaxAge(0).MaxLength(0) // the deadlines are inside, and the size is checked here
+		keys[i].MaxAge(0).MaxLength(0) // the record has the deadlines, and the caller checks the size
 	}
 	return keys, nil
 }
@@ -405,14 +409,15 @@ func (c signingCodec) open(value string) (plain []byte, stale bool, err error) {
 	return nil, false, errBadSeal
 }
 
-// canonical reports whether value, if securecookie takes it, is in the only spelling that it writes: its decoder passes
-// over line ends and takes any spare bits, and a session should have one cookie. What is no base64url at all it refuses.
+// canonical reports whether value is spelled as securecookie would write it. Its decoder skips line ends and accepts
+// any unused bits, but a session should have only one cookie. canonical does not check the rest of the base64url:
+// securecookie does.
 func canonical(value string) bool {
 	const alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
 	if strings.IndexByte(value, '\r') >= 0 || strings.IndexByte(value, '\n') >= 0 {
 		return false
 	}
 	text := strings.TrimRight(value, "=")
-	spare := [4]int{0, -1, 0x0f, 0x03}[len(text)%4] // unused bits of the last character; no text has such a length
+	spare := [4]int{0, -1, 0x0f, 0x03}[len(text)%4] // unused bits of the last character; -1: no text has this length
 	return text != "" && spare >= 0 && strings.IndexByte(alphabet, text[len(text)-1])&spare == 0
 }

@@ -7,16 +7,16 @@ import (
 	"time"
 )
 
-// micros is a time in microseconds since 1970; zero is none.
+// micros is a time in microseconds since 1970. Zero means no time.
 type micros int64
 
 func (m micros) time() time.Time { return time.UnixMicro(int64(m)) }
 
-// userEnds is what was ended of a user's sessions, other than by the sessions' own requests.
+// userEnds says which sessions of a user were ended from outside.
 type userEnds struct {
 	CutOff  micros            // sessions that were issued up to this time have ended
 	Except  map[string]micros // except these: each with the earlier cut-off that still holds for it
-	Revoked map[string]micros // ended one by one, and when
+	Revoked map[string]micros // sessions that were ended one by one, and when
 }
 
 // The keys of the values in which the list keeps a userEnds, beside "realm" and "user". Times are micros.
@@ -26,7 +26,7 @@ const (
 	keyRevoked = "revoked"
 )
 
-// readUserEnds reads what record returned. Nothing was ended where there is no record.
+// readUserEnds reads a record of the list. If r is nil, no session was ended.
 func readUserEnds(r *Record) (*userEnds, error) {
 	u := &userEnds{}
 	if r == nil {
@@ -34,13 +34,13 @@ func readUserEnds(r *Record) (*userEnds, error) {
 	}
 	for key, dst := range map[string]any{keyCutOff: &u.CutOff, keyExcept: &u.Except, keyRevoked: &u.Revoked} {
 		if err := json.Unmarshal(r.Values.Get(key), dst); err != nil {
-			return nil, fmt.Errorf("session: what has ended: a user's record can't be read: %s", key)
+			return nil, fmt.Errorf("session: the list of ended sessions: a user's record can't be read: %s", key)
 		}
 	}
 	return u, nil
 }
 
-// record returns the list's record. It lasts as long as any session that was issued up to now.
+// record returns the record for the list. It lasts as long as any session that was issued up to now can last.
 func (u *userEnds) record(id, realm, user string, now time.Time) *Record {
 	return &Record{
 		ID: id, Revision: rand.Text(),
@@ -51,7 +51,7 @@ func (u *userEnds) record(id, realm, user string, now time.Time) *Record {
 	}
 }
 
-// listedValues encodes what always can be.
+// listedValues encodes values whose types can always be encoded.
 func listedValues(values map[string]any) Values {
 	encoded := make(map[string]json.RawMessage, len(values))
 	for key, value := range values {
@@ -76,7 +76,7 @@ func (u *userEnds) isCutOff(r *Record) bool {
 	return cutOff != 0 && micros(r.IssuedAt.UnixMicro()) <= cutOff
 }
 
-// cutOffOf returns the cut-off that holds for a session.
+// cutOffOf returns the cut-off that applies to a session.
 func (u *userEnds) cutOffOf(id string) micros {
 	if earlier, excepted := u.Except[id]; excepted {
 		return earlier
@@ -84,22 +84,23 @@ func (u *userEnds) cutOffOf(id string) micros {
 	return u.CutOff
 }
 
-// endUpTo ends all sessions that were issued up to cutOff, except some. Those excepted by an earlier call only have ended
-// too, and what an earlier call ended has ended for those excepted now.
+// endUpTo ends all sessions that were issued up to cutOff, except those in except. A session that only an earlier call
+// has excepted ends too. An exception does not bring back a session that an earlier call has ended.
 func (u *userEnds) endUpTo(cutOff time.Time, except []exception, now time.Time) {
 	excepted := make(map[string]micros, len(except))
 	for _, e := range except {
 		excepted[e.id] = u.cutOffOf(e.id)
 	}
-	u.CutOff = max(micros(cutOff.UnixMicro()), u.CutOff+1) // after what was issued just after the last one
+	u.CutOff = max(micros(cutOff.UnixMicro()), u.CutOff+1) // after sessions issued just after the last one
 	u.Except = excepted
 	u.dropRevoked(func(id string, at time.Time) bool {
 		_, stays := excepted[id]
-		return !stays && now.Sub(at) > 2*tombstoneLife // the cut-off has ended it as well, and a request that began it is over
+		return !stays && now.Sub(at) > 2*tombstoneLife // the cut-off ends it too, and the request that began it is over
 	})
 }
 
-// exceptSuccessors excepts what excepted sessions go on as. What another call has ended meanwhile stays ended.
+// exceptSuccessors also excepts the successors of excepted sessions. A session that another call has ended meanwhile
+// stays ended.
 func (u *userEnds) exceptSuccessors(all []exception) {
 	for _, e := range all {
 		earlier, stays := u.Except[e.of]
@@ -125,7 +126,7 @@ func (u *userEnds) revoke(id string, now time.Time) error {
 	return nil
 }
 
-// dropRevoked forgets what needs no entry any more.
+// dropRevoked removes the entries that are not needed any more.
 func (u *userEnds) dropRevoked(isOver func(id string, at time.Time) bool) {
 	for id, at := range u.Revoked {
 		if isOver(id, at.time()) {

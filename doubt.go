@@ -13,11 +13,11 @@ import (
 type attempt struct {
 	token  Token
 	swaps  []Swap
-	since  time.Time // of one that begins a session: when it was sent first
-	log    int       // how many changes of the request's log it makes
-	leader *waiter   // whose time it had, if it was made for several
+	since  time.Time // when it was sent first, if it begins a session
+	log    int       // how many changes of the request's log it commits
+	leader *waiter   // the commit whose deadline it had, if it was made for several commits
 
-	adopted *Record // the session that it adopts; nil for all else
+	adopted *Record // the session that it adopts, or nil
 }
 
 // puts reports whether the attempt, which may be nil, is the one that put this tombstone.
@@ -64,6 +64,7 @@ var (
 	errUnknownOutcome  = errors.New("it is not known whether the change was made")
 )
 
+// dropDoubt forgets the attempt, because it was not made. The log is replayed.
 func (q *request) dropDoubt() {
 	q.session.mu.Lock()
 	defer q.session.mu.Unlock()
@@ -85,7 +86,7 @@ func (q *request) judge(call *storeContext, s *step, sent *attempt, id string, c
 	case current.knows(swap.New.Revision), swap.Old == nil && !current.Ended:
 		return q.wasMade(call, s, sent, current)
 	case swap.Old != nil && (current.knows(swap.Old.Revision) || swap.New.Ended):
-		q.dropDoubt() // it was not made: of a tombstone that was, nothing else could have taken the place
+		q.dropDoubt() // it was not made: nothing could have replaced its tombstone
 		return nil
 	}
 	return q.swapError(s, errUnknownOutcome)
@@ -94,8 +95,8 @@ func (q *request) judge(call *storeContext, s *step, sent *attempt, id string, c
 // wasMade continues after a swap that was made. Others may have been made since.
 func (q *request) wasMade(call *storeContext, s *step, sent *attempt, current *Record) error {
 	last := sent.swaps[len(sent.swaps)-1]
-	if current.ID != last.New.ID { // the old session has ended by it, and the new one is still to begin
-		return q.swapError(s, fmt.Errorf("the store answers %s for a conflict of %s", current.ID, last.New.ID))
+	if current.ID != last.New.ID { // the swap has ended the old session, and the new one is not stored yet
+		return q.swapError(s, fmt.Errorf("the store returned record %s for a conflict of %s", current.ID, last.New.ID))
 	}
 	if current.Ended {
 		if err := q.rebase(current, Token{}, s.n); err != nil {

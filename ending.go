@@ -11,15 +11,15 @@ import (
 // ending is what became of a session that was to end.
 type ending struct {
 	replaced  *Record // the record whose place the tombstone took; nil if there was none
-	tombstone *Record // that stands in its place: the one that was put, or another one that stood there already
-	put       bool    // it was put now
+	tombstone *Record // the tombstone that is stored now: the one that was put, or an earlier one
+	put       bool    // the tombstone was put now
 }
 
 // endAs says how a session ends.
 type endAs struct {
-	revoked  bool            // from outside: its browser is given nothing in its place
-	reason   Reason          // which the tombstone keeps
-	revision string          // of the tombstone; "" for a new one
+	revoked  bool            // from outside: the browser gets nothing in its place
+	reason   Reason          // the tombstone keeps it, as its Note
+	revision string          // the tombstone's; "" for a new one
 	spared   map[string]bool // IDs at which it stops following successors
 }
 
@@ -30,8 +30,8 @@ func (as endAs) tombstone(r *Record, now time.Time) *Record {
 	return t
 }
 
-// endSession ends the session known, and what it goes on as: it follows successors, which known may name if it is a
-// tombstone itself. Token is the one that opens known.
+// endSession ends the session whose record is known, and follows its successors. Known may also be a tombstone that
+// names a successor. Token opens known.
 func (m *Manager) endSession(ctx context.Context, token Token, known *Record, as endAs) (ending, error) {
 	for {
 		if known.Ended {
@@ -85,14 +85,14 @@ func (m *Manager) endAgain(ctx context.Context, token Token, known *Record, as e
 		return ending{tombstone: known}, err
 	}
 	result, err := m.putTombstone(ctx, token, known, as.tombstone(known, m.config.Clock()))
-	if err == nil && result.put && result.replaced == nil { // its minute was over meanwhile
+	if err == nil && result.put && result.replaced == nil { // the known tombstone's minute was over meanwhile
 		result = ending{tombstone: known}
 	}
 	return result, err
 }
 
-// putTombstone puts tombstone in the place of known, or of whatever is there now, unless that is a tombstone. The caller
-// tells by the result which one stands there.
+// putTombstone stores tombstone in place of known, or of the record that is stored now. It does not replace another
+// tombstone. The result says which tombstone is stored then.
 func (m *Manager) putTombstone(ctx context.Context, token Token, known, tombstone *Record) (ending, error) {
 	ender, ok := m.store.(Ender)
 	defer m.watches.mayHaveEnded(tombstone.ID)
@@ -119,10 +119,10 @@ func (m *Manager) putTombstone(ctx context.Context, token Token, known, tombston
 	return ending{tombstone: met}, nil
 }
 
-// swapTombstone is putTombstone for stores that can only compare and swap: again and again until it succeeds.
+// swapTombstone is putTombstone for stores that can only compare and swap. It tries again until it succeeds.
 func (m *Manager) swapTombstone(ctx context.Context, token Token, known, tombstone *Record) (ending, error) {
 	var old *Record
-	if !known.Ended && (known.Revision != "" || !known.CreatedAt.IsZero()) { // else it is known by its ID only, or stays
+	if !known.Ended && (known.Revision != "" || !known.CreatedAt.IsZero()) { // else only its ID is known
 		old = known
 	}
 	for {
@@ -149,7 +149,7 @@ func (m *Manager) swapTombstone(ctx context.Context, token Token, known, tombsto
 	}
 }
 
-// met returns what a conflict was about, as it is stored now; nil for nothing.
+// met returns the stored record that a conflict was about, or nil if there is none.
 func (m *Manager) met(ctx context.Context, token Token, id string, conflict *ConflictError) (*Record, error) {
 	if conflict.Current != nil {
 		return conflict.Current, nil

@@ -8,20 +8,20 @@ import (
 	"time"
 )
 
-// Beside the sessions the Manager keeps records of its own in the store: sets of session IDs, changed by compare-and-swap
-// like everything else. Their IDs are hashes, so that none is that of a session, and no cookie opens them. They have no realm
-// and no user, so that no list of sessions holds them.
+// This file has records of session IDs, which the Manager keeps in the store beside the sessions. They are changed by
+// compare-and-swap, like all records. Their own IDs are hashes, so that no session has the same ID and no cookie opens
+// them. They have no realm and no user, so that no list of sessions shows them.
 
 // entries are the session IDs in such a record.
 type entries map[string]entry
 
 type entry struct {
 	User  string `json:"user,omitempty"`
-	Until micros `json:"until"` // an entry goes when its time is over, and never because its session is missing: it may be about to be stored
+	Until micros `json:"until"` // its end; it stays even if its session is missing: a login may be about to store it
 }
 
-// changeEntries replaces a record of entries by what change makes of it, again and again until nobody else was faster.
-// Change reports whether there is something to store.
+// changeEntries applies change to a record of entries. It tries again until no other request was faster. Change reports
+// whether there is something to store.
 func (m *Manager) changeEntries(ctx context.Context, store Store, id string, change func(entries, time.Time) (bool, error)) error {
 	ctx = context.WithValue(ctx, pastCacheKey{}, true)
 	for {
@@ -61,12 +61,13 @@ func (m *Manager) loadEntries(ctx context.Context, store Store, id string) (entr
 	return readEntries(record, m.config.Clock())
 }
 
-// loadEntriesRecord returns nil if there is none. One that can't be read is not as good as none.
+// loadEntriesRecord returns a record of entries, or nil if there is none. Unlike elsewhere, a record that can't be read
+// is an error: its sessions must not be forgotten.
 func loadEntriesRecord(ctx context.Context, store Store, id string) (*Record, error) {
 	record, err := store.Load(ctx, NewToken(id, ""))
 	switch {
 	case errors.Is(err, errUnreadable):
-		return nil, fmt.Errorf("session: a record of session IDs: %v", err) //nolint:errorlint // it must not be taken for "not found"
+		return nil, fmt.Errorf("session: a record of session IDs: %v", err) //nolint:errorlint // it is not "not found"
 	case errors.Is(err, ErrNotFound):
 		return nil, nil
 	}
@@ -90,7 +91,7 @@ func readEntries(record *Record, now time.Time) (entries, error) {
 	return set, nil
 }
 
-// record returns what is stored.
+// record returns the record that is stored for the entries.
 func (e entries) record(id string, now time.Time) (*Record, error) {
 	values := make(map[string]json.RawMessage, len(e))
 	last := now

@@ -34,10 +34,10 @@ var (
 	// Refuse.
 	ErrTooManySessions = errors.New("session: the user has too many sessions, and another one is refused")
 
-	// errUnreadable is wrapped by the error of a record that makes no sense. It is as good as not there.
+	// errUnreadable is wrapped by the error of a record that can't be read. Such a record counts as not found.
 	errUnreadable = fmt.Errorf("%w: the record can't be read", ErrNotFound)
 
-	// errBadSeal is wrapped by the error of a cookie that no secret opens.
+	// errBadSeal is wrapped by the error of a cookie that no secret can open.
 	errBadSeal = fmt.Errorf("%w: no secret opens the cookie", ErrNotFound)
 )
 

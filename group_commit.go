@@ -8,15 +8,15 @@ import (
 	"time"
 )
 
-// queue lets the commits of one session that are under way in this process go together: a commit that finds another one
-// under way waits, and goes with all that wait by then. Only plain changes do; a store that keeps sessions in the cookie
-// has nothing to share.
+// queue groups the commits of one session in this process. A commit that finds another one under way waits. When that
+// one is done, all that wait go together. Only plain changes are grouped. A store that keeps sessions in the cookie has
+// nothing to share.
 type queue struct {
 	store   Store
 	config  *Config
 	mu      sync.Mutex
-	waiting map[string][]*waiter // by the session's ID, as long as a commit is under way
-	under   map[string]int       // how many commits of it are
+	waiting map[string][]*waiter // by the session's ID; there is an entry while a commit of it is under way
+	under   map[string]int       // how many commits of the session are under way
 }
 
 // waiter is one commit: a log to be replayed on whatever record it is handed.
@@ -27,13 +27,13 @@ type waiter struct {
 	replay func(old *Record) (*Record, error)
 
 	handed   chan *Record      // a record for the log to be replayed on
-	replayed chan replayResult // what came of it
+	replayed chan replayResult // the result of the replay
 	done     chan outcome
 
 	// Guarded by queue.mu.
-	sent  *attempt // the swap that it is going with
-	gone  bool     // it gave up before
-	moved bool     // it goes ahead with others
+	sent  *attempt // the swap that has its changes; nil until that is sent
+	gone  bool     // it gave up before its swap was sent
+	moved bool     // it goes ahead, because another waiter has called goAhead
 }
 
 type replayResult struct {
@@ -45,8 +45,8 @@ type replayResult struct {
 // outcome is what became of a commit.
 type outcome struct {
 	verdict   verdict
-	record    *Record  // what is stored now: made, or met; nil for nothing
-	err       error    // of a commit that failed
+	record    *Record  // the record that is stored now, by this commit or another one; nil for none
+	err       error    // the error of a commit that failed
 	sent      *attempt // the swap that may have been made although the commit failed
 	conflicts int      // how often another process's commit was met
 }
@@ -55,14 +55,14 @@ type outcome struct {
 type verdict uint8
 
 const (
-	failed  verdict = iota // by its own fault or the store's
+	failed  verdict = iota // by its own fault, or by the store's
 	made                   // it is stored
 	met                    // another commit was faster: the log has to be replayed on its record
 	over                   // the session has ended
-	leftOut                // it took too long, or the others did, and must go by itself
+	leftOut                // it must commit alone, because it or the others took too long
 )
 
-// commit commits w, whose replay on its base gave first.
+// commit commits w. First is the result of the replay on w's base.
 func (g *queue) commit(w *waiter, first *Record) outcome {
 	id := w.base.ID
 	g.mu.Lock()
@@ -85,8 +85,8 @@ func (w *waiter) prepare() {
 	w.handed, w.replayed, w.done = make(chan *Record), make(chan replayResult, 1), make(chan outcome, 1)
 }
 
-// commitFirst is the commit of the first of a session, in its own goroutine. If it meets another process's commit it waits
-// like the others: what it has to replay may take its time.
+// commitFirst commits the first waiter of a session, in the request's own goroutine. If it meets another process's
+// commit, it waits like the others, because its replay may take long.
 func (g *queue) commitFirst(w *waiter, first *Record) outcome {
 	var stored *Record
 	returned := false
@@ -113,14 +113,14 @@ func (g *queue) commitFirst(w *waiter, first *Record) outcome {
 	return again
 }
 
-// putBack lets those wait in front.
+// putBack puts waiters back at the front of the queue.
 func (g *queue) putBack(id string, first []*waiter) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.waiting[id] = append(slices.Clip(first), g.waiting[id]...)
 }
 
-// next lets those that wait go on from the record that is stored, as far as it is known.
+// next starts a commit of those that wait. They start from stored, which is nil if the stored record is not known.
 func (g *queue) next(id string, stored *Record) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -131,8 +131,8 @@ func (g *queue) next(id string, stored *Record) {
 	go g.commitWaiting(id, nil, stored)
 }
 
-// commitWaiting commits until nobody waits any more. It runs no code of the application but the store, whose panic is an
-// error here: the goroutine is nobody's.
+// commitWaiting commits until nobody waits any more. Of the code of others it runs only the store. It turns a panic of
+// the store into an error, because no request owns this goroutine.
 func (g *queue) commitWaiting(id string, together []*waiter, stored *Record) {
 	returned := false
 	defer func() {
@@ -158,7 +158,7 @@ func (g *queue) commitWaiting(id string, together []*waiter, stored *Record) {
 	}
 }
 
-// leave notes that one commit is over while nobody waits.
+// leave notes that one commit of the session is over, and that nobody waits for it. The caller holds the lock.
 func (g *queue) leave(id string) {
 	if g.under[id]--; g.under[id] == 0 {
 		delete(g.waiting, id)
@@ -166,13 +166,14 @@ func (g *queue) leave(id string) {
 	}
 }
 
-// goAhead lets all that wait with w go together, without the commit under way, which takes too long.
+// goAhead starts a commit of all that wait with w. It does not wait for the commit under way, because that takes too
+// long. It reports whether w goes ahead.
 func (g *queue) goAhead(w *waiter) bool {
 	id := w.base.ID
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	together := g.waiting[id]
-	if w.moved { // the one who did so was as late
+	if w.moved { // another waiter, which was as late, has started the commit
 		w.moved = false
 		return true
 	}
@@ -188,7 +189,7 @@ func (g *queue) goAhead(w *waiter) bool {
 	return true
 }
 
-// takeWaiting returns those that wait, or nil if nobody does: then the next one is the first again.
+// takeWaiting returns those that wait, or nil if nobody waits. In that case the next commit is a first one again.
 func (g *queue) takeWaiting(id string) []*waiter {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -201,7 +202,7 @@ func (g *queue) takeWaiting(id string) []*waiter {
 	return slices.DeleteFunc(slices.Clone(together), func(w *waiter) bool { return w.gone })
 }
 
-// failAll is the outcome of a store that panicked, or ended the goroutine.
+// failAll fails the commits whose store panicked, or ended the goroutine.
 func (g *queue) failAll(together []*waiter) {
 	for _, w := range together {
 		g.mu.Lock()
@@ -221,8 +222,8 @@ func (w *waiter) finish(out outcome) {
 	}
 }
 
-// commitTogether commits the logs of several requests as one, and returns the record that is stored then, or nil if that
-// is not known. Those that the time does not suffice for wait on.
+// commitTogether commits the logs of several requests as one, and returns the record that is stored then, or nil if
+// that is not known. Those for which there is not enough time go on waiting.
 func (g *queue) commitTogether(id string, together []*waiter, stored *Record) *Record {
 	conflicts := 0
 	for {
@@ -257,8 +258,8 @@ func (g *queue) commitTogether(id string, together []*waiter, stored *Record) *R
 	}
 }
 
-// current returns stored, if it is known and live, and otherwise asks the store: the record that a waiting commit started
-// from may have run out meanwhile, while another process has noted a use.
+// current returns stored, or w's base if stored is nil. If that record is not live, it asks the store: the session may
+// have expired by that record, but another process may have noted a use.
 func (g *queue) current(w *waiter, stored *Record) (*Record, error) {
 	if stored == nil {
 		stored = w.base
@@ -269,7 +270,7 @@ func (g *queue) current(w *waiter, stored *Record) (*Record, error) {
 	return g.load(w)
 }
 
-// load returns what is stored of a waiting commit's session now; nil for nothing.
+// load returns the stored record of w's session, or nil if there is none.
 func (g *queue) load(w *waiter) (*Record, error) {
 	record, err := g.store.Load(context.WithValue(w.call, pastCacheKey{}, true), w.token)
 	if errors.Is(err, ErrNotFound) {
@@ -290,9 +291,9 @@ type replayedLog struct {
 	record *Record
 }
 
-// handRound hands the record from one waiting request to the next, and returns what they made of it, in turn. Who
-// does not hand it on in time, or can't, is left out. It stops when half of the time of the one whose deadline is nearest
-// is gone: the rest waits for another round.
+// handRound hands the record from one waiting request to the next, and returns what each made of it, in their order. A
+// request that does not hand it on in time, or can't, is left out. handRound stops when half of the time until the
+// nearest deadline is gone. The rest waits for another round.
 func (g *queue) handRound(together []*waiter, record *Record) (logs []replayedLog, rest []*waiter) {
 	stop := nearest(together)
 	stop = stop.Add(-time.Until(stop) / 2)
@@ -331,6 +332,7 @@ func deadlineOf(ctx context.Context) time.Time {
 	return deadline
 }
 
+// hand gives w the record, and waits for the result of its replay. Both together may take a tenth of StoreTimeout.
 func (g *queue) hand(w *waiter, record *Record) (result replayResult, inTime bool) {
 	patience := time.NewTimer(g.config.StoreTimeout / 10)
 	defer patience.Stop()
@@ -349,9 +351,9 @@ func (g *queue) hand(w *waiter, record *Record) (result replayResult, inTime boo
 	}
 }
 
-// markSent notes that the swap of the logs is about to be sent, with the time and the context's values of the one whose
-// deadline is nearest: who gives up after it is in doubt. Where somebody has given up since, whose changes are in the record,
-// those before go, and those after wait on.
+// markSent notes that the swap of the logs is about to be sent. A request that gives up after this is in doubt. The
+// swap has the context of the request whose deadline is nearest. If a request has given up since its replay, its
+// changes are in all later records. Then only the requests before it go, and those after it go on waiting.
 func (g *queue) markSent(logs []replayedLog, old *Record) (going, after []*waiter, sent *attempt) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -368,7 +370,7 @@ func (g *queue) markSent(logs []replayedLog, old *Record) (going, after []*waite
 	if len(going) == 0 {
 		return nil, after, nil
 	}
-	record := *next // who was left out may have next in hand still
+	record := *next // a request that was left out may still hold next
 	stamp(&record, old, g.config.Clock())
 	leader := going[0]
 	for _, w := range going[1:] {
@@ -383,7 +385,7 @@ func (g *queue) markSent(logs []replayedLog, old *Record) (going, after []*waite
 	return going, after, sent
 }
 
-// unmarkSent notes that a swap was not made: who gives up now is not in doubt.
+// unmarkSent notes that a swap was not made. A request that gives up now is not in doubt.
 func (g *queue) unmarkSent(going []*waiter) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -392,13 +394,13 @@ func (g *queue) unmarkSent(going []*waiter) {
 	}
 }
 
-// swap sends the swap of one commit. The record is its replay's own.
+// swap sends the swap of one commit. It may change next, because nobody else holds the result of w's replay.
 func (g *queue) swap(w *waiter, old, next *Record) outcome {
 	stamp(next, old, g.config.Clock())
 	return g.sendAttempt(w.call, &attempt{token: w.token, swaps: []Swap{{old, next}}})
 }
 
-// sendAttempt sends an attempt with one swap, and finds out what it met.
+// sendAttempt sends an attempt with one swap. After a conflict it finds out which record is stored.
 func (g *queue) sendAttempt(ctx context.Context, sent *attempt) outcome {
 	_, err := g.store.Swap(ctx, sent.token, sent.swaps...)
 	var conflict *ConflictError
@@ -415,7 +417,7 @@ func (g *queue) sendAttempt(ctx context.Context, sent *attempt) outcome {
 		}
 	}
 	if current != nil && current.knows(sent.swaps[0].New.Revision) {
-		return outcome{verdict: made, record: current} // the store has sent it twice, and others came between
+		return outcome{verdict: made, record: current} // the store has sent the swap twice, and other writes came between
 	}
 	out := outcome{verdict: met, record: current, conflicts: 1}
 	if current.condition(g.config.Clock()) != live {
@@ -424,8 +426,8 @@ func (g *queue) sendAttempt(ctx context.Context, sent *attempt) outcome {
 	return out
 }
 
-// await waits for the outcome of w, and replays its log when asked to. When half of its time is gone and nothing was sent,
-// it goes by itself.
+// await waits for the outcome of w, and replays its log when it is handed a record. If half of its time is gone and its
+// swap was not sent, it goes ahead with the others that wait, or else alone.
 func (g *queue) await(w *waiter) outcome {
 	patience := time.NewTimer(time.Until(deadlineOf(w.call)) / 2)
 	defer patience.Stop()
@@ -449,7 +451,8 @@ func (g *queue) await(w *waiter) outcome {
 	}
 }
 
-// replayOn replays the log in the request's own goroutine, so that a panic, or a loop, is its own.
+// replayOn replays the log in the request's own goroutine, so that a panic or an endless loop affects only that
+// request.
 func (w *waiter) replayOn(record *Record) {
 	result := replayResult{failed: true}
 	defer func() { w.replayed <- result }()
@@ -457,7 +460,7 @@ func (w *waiter) replayOn(record *Record) {
 	result = replayResult{record: next, err: err}
 }
 
-// withdraw takes w out, unless its swap has been sent, and reports whether it did.
+// withdraw takes w out of the queue, unless its swap has been sent. It reports whether it did.
 func (g *queue) withdraw(w *waiter) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -478,7 +481,7 @@ func (g *queue) giveUp(w *waiter) outcome {
 	return outcome{err: w.call.Err(), sent: w.sent}
 }
 
-// commitAlone is for a commit that others can't wait for, or that can't wait for them.
+// commitAlone makes a commit that is too slow for the others, or that can't wait for them any longer.
 func (g *queue) commitAlone(w *waiter) outcome {
 	old, conflicts := w.base, 0
 	for {

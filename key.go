@@ -23,7 +23,8 @@ func (k Key[T]) Get(s *Session) (T, bool) {
 	return k.decode(s, raw)
 }
 
-// decode reads raw, or notes that it is no T. The decoder needs the value on the heap, which Get mostly spares it.
+// decode reads raw, or notes that it is no T. It is a function of its own, because the decoder moves v to the heap. Get
+// mostly does without that.
 func (k Key[T]) decode(s *Session, raw json.RawMessage) (T, bool) {
 	var v T
 	ok := s.decode(string(k), raw, &v)

@@ -10,8 +10,9 @@ import (
 
 var errClientGone = errors.New("session: the client hung up while its session was loaded")
 
-// load loads the session that the request's cookies open. Of several that do, it takes the one issued last, and of those
-// the one used last: their order says nothing (RFC 6265bis, section 4.2.2).
+// load loads the session that the request's cookies open. If several cookies open one, it takes the session issued
+// last. Of sessions issued at the same time, it takes the one used last. The order of the cookies says nothing (RFC
+// 6265bis, section 4.2.2).
 func (q *request) load(st *state) error {
 	c := &q.manager.config
 	q.forgetDue()
@@ -40,6 +41,8 @@ func (q *request) load(st *state) error {
 	return q.revalidate(st)
 }
 
+// loadBest loads the record of each token, and keeps the best live one in st. If none is live, it keeps the tombstone
+// of a session that ended elsewhere, if it has met one.
 func (q *request) loadBest(call *storeContext, st *state, tokens []Token) error {
 	var ended *Record
 	for _, token := range tokens {
@@ -83,8 +86,8 @@ func (q *request) meetRecord(st *state, record *Record, token Token) (ended *Rec
 }
 
 // noteUseAtOnce makes a touch that is due at once, because the request may last longer than the rest of the idle time.
-// If it fails, the commit makes it. A sealed cookie can't be sent before the response: there the request uses the new
-// one, and its response sends it.
+// If it fails, the commit makes it. The use of a sealed session is stored in its cookie, which can't be sent before the
+// response. So the request notes the use in its own copy of the record, and the response sends the cookie.
 func (q *request) noteUseAtOnce(call context.Context, st *state) {
 	if st.touchAt.IsZero() || q.passive.Load() {
 		return
@@ -107,6 +110,7 @@ func (q *request) noteUseAtOnce(call context.Context, st *state) {
 	}
 }
 
+// laterIssued reports whether a was issued after b, or at the same time and used later.
 func laterIssued(a, b *Record) bool {
 	if !a.IssuedAt.Equal(b.IssuedAt) {
 		return a.IssuedAt.After(b.IssuedAt)
@@ -135,7 +139,7 @@ func (q *request) loadOne(call *storeContext, token Token) (*Record, error) {
 	return nil, q.storeError(OpLoad, &Record{ID: token.ID()}, err)
 }
 
-// checkLoaded returns an error for what is not the record asked for.
+// checkLoaded returns an error if record is not the one that token asks for.
 func (m *Manager) checkLoaded(token Token, record *Record) error {
 	if record == nil || record.ID == "" || token.ID() != "" && record.ID != token.ID() || record.Realm != m.config.Realm {
 		return errUnreadable
@@ -143,7 +147,7 @@ func (m *Manager) checkLoaded(token Token, record *Record) error {
 	return nil
 }
 
-// reportCondition tells of a record that is no live session.
+// reportCondition tells why a record is no live session.
 func (q *request) reportCondition(record *Record, met condition) {
 	switch met {
 	case idle:
@@ -170,15 +174,15 @@ func (q *request) reportRejected(token Token, err error) {
 	q.noteEvent(EventRejected, &Record{ID: token.ID()}, reason, nil)
 }
 
-// revalidate asks the application whether the session stands. It is shown a Session of its own; what it changes there comes
-// first in the request's log.
+// revalidate asks the application whether the session is still valid. Config.Revalidate gets a Session of its own. The
+// changes that it makes to that Session come first in the request's log.
 func (q *request) revalidate(st *state) error {
 	c := &q.manager.config
 	if c.Revalidate == nil {
 		return nil
 	}
 	asked := st.base
-	if asked == nil { // an old session, which is adopted only if it stands
+	if asked == nil { // a session of the old library, which is adopted only if it is valid
 		asked = st.view.next(nil, c.Clock())
 	}
 	probe := newSession(c, asked)
@@ -202,7 +206,7 @@ func (q *request) revalidate(st *state) error {
 	return q.storeError(OpRevalidate, st.base, err)
 }
 
-// keepProbe takes over what Revalidate did with its Session.
+// keepProbe takes over the changes that Revalidate made to its Session.
 func (q *request) keepProbe(st *state, probe *Session) {
 	probe.mu.Lock()
 	defer probe.mu.Unlock()
@@ -212,10 +216,11 @@ func (q *request) keepProbe(st *state, probe *Session) {
 	} else {
 		st.log, st.view = probe.state.log, probe.state.view
 	}
-	probe.state = &state{loadErr: ErrResponseStarted, view: newDraft(&q.manager.config, nil, settings{})} // whoever keeps it changes nothing with it
+	// The application may keep the Session, but can change nothing with it any more.
+	probe.state = &state{loadErr: ErrResponseStarted, view: newDraft(&q.manager.config, nil, settings{})}
 }
 
-// endInvalid ends a session that Revalidate refuses. The request is a visitor's from here on.
+// endInvalid ends a session that Revalidate refuses. From then on the request is a visitor's.
 func (q *request) endInvalid(st *state) error {
 	base := st.base
 	call := q.manager.storeContext(context.WithoutCancel(q.context.Context), q.manager.config.StoreTimeout)
@@ -238,7 +243,7 @@ func (q *request) endInvalid(st *state) error {
 	return nil
 }
 
-// probeContext carries the Session that Revalidate is shown.
+// probeContext carries the Session that Revalidate gets.
 type probeContext struct {
 	context.Context
 	manager *Manager

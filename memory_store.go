@@ -29,7 +29,8 @@ type MemoryStore struct {
 	ends    listeners
 }
 
-// memoryRecord is a record as it is kept: packed, so that a million of them are little work for the garbage collector.
+// memoryRecord is a record as the store keeps it. It is packed, so that a million records are little work for the
+// garbage collector.
 type memoryRecord struct {
 	packedRecord
 	listed *userEntry // nil for a visitor's
@@ -44,7 +45,7 @@ type userEntry struct {
 
 const (
 	defaultMaxSessions = 1_000_000
-	sweepsWhenFull     = 30 // before a session is refused; few, so that nobody waits for it
+	sweepsWhenFull     = 30 // sweeps before a session is refused; few, so that nobody waits long
 )
 
 // errMemoryFull is the error of a new session for which there is no room.
@@ -174,7 +175,8 @@ func (m *MemoryStore) All(ctx context.Context, realm string) iter.Seq2[*Record, 
 	}
 }
 
-// snapshot returns all records, packed: a copy of some milliseconds for a million, so that nobody waits for long.
+// snapshot returns all records, still packed. To copy a million of them takes some milliseconds, so nobody waits long
+// for the lock.
 func (m *MemoryStore) snapshot() []packedRecord {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
@@ -196,7 +198,7 @@ func (m *MemoryStore) Len() int {
 	return m.records.Len()
 }
 
-// record returns the record of id, or nil if there is none. It is called with the lock held, as all that follow.
+// record returns the record of id, or nil if there is none. The caller holds the lock, here and in all methods below.
 func (m *MemoryStore) record(id string) *Record {
 	if kept, ok := m.records.Get(id); ok {
 		return kept.unpack()
@@ -204,7 +206,8 @@ func (m *MemoryStore) record(id string) *Record {
 	return nil
 }
 
-// prepareSwaps returns nil if all of the swaps can be made.
+// prepareSwaps returns nil if all of the swaps can be made. If the store is full, it first removes some records whose
+// time is over.
 func (m *MemoryStore) prepareSwaps(swaps []Swap, now time.Time) error {
 	err := m.checkSwaps(swaps)
 	if !errors.Is(err, errMemoryFull) {
@@ -249,12 +252,12 @@ func (m *MemoryStore) limitFor(r *Record) int {
 	return limit
 }
 
-// putRecord stores r, which packed is, in place of the record of its ID.
+// putRecord stores r in place of the record with its ID. Packed is r's packed form.
 func (m *MemoryStore) putRecord(r *Record, packed packedRecord, now time.Time) {
 	old, _ := m.records.Get(r.ID)
 	m.unlist(old.listed)
-	m.records.Delete(r.ID)    // or a sweep might unlist it again
-	id := strings.Clone(r.ID) // it may be a part of a longer text, which is not to be kept
+	m.records.Delete(r.ID)    // or else a sweep might unlist it again
+	id := strings.Clone(r.ID) // the ID may be a part of a longer text, which must not stay in memory
 	m.records.Put(id, memoryRecord{packed, m.list(id, r)}, r.KeepUntil(), now)
 }
 
@@ -290,7 +293,7 @@ func (m *MemoryStore) unlist(listed *userEntry) {
 	}
 }
 
-// userHash returns the key of a user: short, so that names that many sessions share are not kept again.
+// userHash returns the key of a user's list. It is a hash, so that the names of users take no further memory.
 func (m *MemoryStore) userHash(realm, user string) uint64 {
 	var h maphash.Hash
 	h.SetSeed(m.seed)

@@ -16,10 +16,10 @@ import (
 type Manager struct {
 	store      Store
 	config     Config
-	attributes string // of the cookie, as long as it goes with the browser
+	attributes string // of a cookie that ends when the browser is closed
 	removal    string // the line that removes the cookie
 	storeName  string
-	room       int // bytes that a token's value may have in the cookie
+	room       int // how many bytes a token's value may have in the cookie
 	binding    *binding
 	queue      queue
 	forgets    forgets
@@ -107,7 +107,7 @@ func (m *Manager) Middleware(next http.Handler) http.Handler {
 	})
 }
 
-// sharesName reports whether both Managers set a cookie of one name.
+// sharesName reports whether both Managers set cookies with the same name.
 func (m *Manager) sharesName(other *Manager) bool {
 	for _, name := range m.cookieNames() {
 		if slices.Contains(other.cookieNames(), name) {
@@ -125,11 +125,11 @@ func (m *Manager) cookieNames() []string {
 	return []string{m.config.Name, m.binding.cookie.Name}
 }
 
-// refuseName answers a request that has met two Managers with one cookie name, one of which would lose its sessions.
+// refuseName answers a request that passes two Managers with the same cookie name: one of them would lose its sessions.
 func (m *Manager) refuseName(w http.ResponseWriter, r *http.Request, outer *Manager) {
 	err := fmt.Errorf("session: two Managers in one request have the cookie name %s, one with the realm %q on a %T and one with "+
 		"the realm %q on a %T; give them different Config.Names", m.config.Name, outer.config.Realm, outer.store, m.config.Realm, m.store)
-	m.log(r.Context(), slog.LevelError, "session: the response is an error, since two Managers share a cookie name", "error", err)
+	m.log(r.Context(), slog.LevelError, "session: the response is an error: two Managers share a cookie name", "error", err)
 	m.config.ErrorHandler(w, r, err)
 }
 

@@ -5,18 +5,18 @@ import (
 	"sync/atomic"
 )
 
-// listeners are those whom a store tells of ends, as EndNotifier says.
+// listeners are the functions that a store calls for each session that ends (EndNotifier).
 type listeners struct {
-	count atomic.Int64 // of all, so that telling nobody costs nothing
+	count atomic.Int64 // the length of all, so that telling nobody costs nothing
 	mu    sync.Mutex
 	all   map[int]func(id string)
 	last  int
 
-	open func() (close func()) // what the store needs while somebody listens; nil for nothing
+	open func() (close func()) // called when the first one is added, and close when the last one is removed; may be nil
 	shut func()
 }
 
-// add returns what removes the listener.
+// add adds a listener. It returns a function that removes it.
 func (l *listeners) add(ended func(id string)) (remove func()) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -47,7 +47,7 @@ func (l *listeners) remove(number int) {
 	}
 }
 
-// close ends what the store needed. Nobody is told of anything any more.
+// close undoes open. After that the store does not learn of ends any more.
 func (l *listeners) close() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -57,7 +57,7 @@ func (l *listeners) close() {
 	}
 }
 
-// tell tells all of them, without the lock.
+// tell calls all listeners, without the lock.
 func (l *listeners) tell(id string) {
 	if l.count.Load() == 0 {
 		return

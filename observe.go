@@ -23,7 +23,7 @@ type StoreCall struct {
 	NearCache bool   // of a load: the near cache (NearCache) answered, and the server was not asked
 }
 
-// observe begins an operation, and returns what ends it. Nothing is allocated where nobody observes.
+// observe begins an operation, and returns the function that ends it. It allocates nothing if nobody observes.
 func (m *Manager) observe(ctx context.Context, kind string, nearCache bool) (done func(error)) {
 	if m.config.Observe == nil {
 		return ignoreDone
@@ -36,7 +36,7 @@ func (m *Manager) observe(ctx context.Context, kind string, nearCache bool) (don
 
 func ignoreDone(error) {}
 
-// observed is an operation that is observed. It ends with an error also where the store panics.
+// observed runs an operation and observes it. If the store panics, the operation ends with an error.
 func (m *Manager) observed(ctx context.Context, kind string, operation func() error) error {
 	failure := errStorePanicked
 	done := m.observe(ctx, kind, false)
@@ -51,13 +51,13 @@ func storeName(store Store) string {
 	return strings.TrimPrefix(name[strings.LastIndexByte(name, '.')+1:], "*")
 }
 
-// loadObserved is loadBest, and notes the use.
+// loadObserved is loadAndUse, observed.
 func (q *request) loadObserved(call *storeContext, st *state, tokens []Token) error {
 	if q.manager.config.Observe == nil {
 		return q.loadAndUse(call, st, tokens)
 	}
 	call.kept = q.manager.keptNear(call, tokens)
-	call.pastCache = call.kept == nil // what is told is then true, whatever comes into the cache meanwhile
+	call.pastCache = call.kept == nil // so that NearCache stays true, even if the cache gets the record meanwhile
 	defer func() { call.kept, call.pastCache = nil, false }()
 	failure := errLoadPanicked
 	done := q.manager.observe(call, CallLoad, call.kept != nil)
@@ -66,6 +66,8 @@ func (q *request) loadObserved(call *storeContext, st *state, tokens []Token) er
 	return failure
 }
 
+// loadAndUse loads the best session. Then it makes what is due for that session: the check of its device, the closing
+// of its claim, and a touch.
 func (q *request) loadAndUse(call *storeContext, st *state, tokens []Token) error {
 	if err := q.loadBest(call, st, tokens); err != nil {
 		return err
@@ -78,7 +80,7 @@ func (q *request) loadAndUse(call *storeContext, st *state, tokens []Token) erro
 	return nil
 }
 
-// reloadObserved is reload for what asks whether the session stands; else it is part of a commit.
+// reloadObserved is reload, observed as a load of its own. Any other reload is part of a commit.
 func (q *request) reloadObserved(call *storeContext, s *step) (standing bool, err error) {
 	err = q.manager.observed(call, CallLoad, func() (err error) {
 		standing, err = q.reload(call, s)
@@ -109,7 +111,7 @@ func (m *Manager) keptNear(ctx context.Context, tokens []Token) map[string]*Reco
 	return kept
 }
 
-// commitObserved makes the steps of a commit. It begins to be observed with the first that asks the store.
+// commitObserved is commitSteps, observed. The operation begins with the first step that asks the store.
 func (q *request) commitObserved(call *storeContext) error {
 	if q.manager.config.Observe == nil {
 		return q.commitSteps(call, nil)

@@ -33,11 +33,12 @@ func (o OverLimit) String() string {
 	return fmt.Sprintf("OverLimit(%d)", uint8(o))
 }
 
-// seatLife is how long a login under way is counted although its session is not stored: no creation is sent again after it.
+// seatLife is how long a login under way counts although its session is not stored. After that time no attempt to store
+// the session is sent again.
 const seatLife = tombstoneLife + clockSkew
 
-// takeSeat has the user's new session counted before it is stored, or refuses the Login. Logins at the same time meet in one
-// record, so that they can't both take the last place.
+// takeSeat counts the user's new session before it is stored, or refuses the Login. Logins at the same time change the
+// same record, so they can't both take the last place.
 func (q *request) takeSeat(call *storeContext, s *step) error {
 	m := q.manager
 	if m.config.OverLimit != Refuse || !s.logsIn() {
@@ -46,7 +47,7 @@ func (q *request) takeSeat(call *storeContext, s *step) error {
 	own := s.next.ID
 	err := m.changeEntries(call, m.store, listedID("seats", m.config.Realm, s.next.User), func(seats entries, now time.Time) (bool, error) {
 		if _, taken := seats[own]; taken {
-			return false, nil // by a try before
+			return false, nil // by an earlier try
 		}
 		listed, err := m.store.(UserStore).UserSessions(call, m.config.Realm, s.next.User)
 		if err != nil {
@@ -67,8 +68,8 @@ func (q *request) takeSeat(call *storeContext, s *step) error {
 	return q.storeError(OpList, s.base, err)
 }
 
-// countSessions counts the live sessions listed and the logins under way, except old, which the login ends, and what that
-// goes on as.
+// countSessions counts the live sessions on the list, and the logins under way. It leaves out old or its last
+// successor, because the login ends that session.
 func countSessions(listed []*Record, seats entries, old *Record, now time.Time) int {
 	byID := make(map[string]*Record, len(listed))
 	count := 0
@@ -96,8 +97,8 @@ func countSessions(listed []*Record, seats entries, old *Record, now time.Time) 
 	return count
 }
 
-// refuseLogin takes the Login off the log, with what came before it: the request goes on as it was. What was changed after
-// the commit began stays.
+// refuseLogin takes the Login off the log, and all changes before it. The request goes on with its old session. Changes
+// that were made after the commit began stay.
 func (q *request) refuseLogin(s *step) error {
 	q.noteEvent(EventRefused, &Record{User: s.next.User}, ReasonOverLimit, nil)
 	q.session.mu.Lock()

@@ -6,7 +6,8 @@ import (
 	"time"
 )
 
-// This file has what pages ask by themselves: requests that are no use of the session, and how much time is left.
+// This file is about requests that pages send by themselves: they do not count as a use of the session, and may ask how
+// much time is left.
 
 // Passive lets requests to next read the session without counting as a use of it. It is for what a page asks by itself:
 // a poll, or a stream of events. Otherwise a page that was left open would keep its session alive for ever (ASVS 5.0,
@@ -25,7 +26,8 @@ func (s *Session) setPassive() {
 	}
 }
 
-// useTime returns the time at which this request uses the session: zero, which is later than no use, if it is no use.
+// useTime returns the time at which this request uses the session. It returns zero if the request does not count as a
+// use: zero is not later than any last use, so noteUse changes nothing.
 func (q *request) useTime() time.Time {
 	if q.passive.Load() {
 		return time.Time{}
@@ -33,7 +35,7 @@ func (q *request) useTime() time.Time {
 	return q.manager.config.Clock()
 }
 
-// timeLeft is what TimeLeft answers.
+// timeLeft is the JSON that TimeLeft answers with.
 type timeLeft struct {
 	SignedIn      bool  `json:"signedIn"`
 	SecondsLeft   int64 `json:"secondsLeft"`

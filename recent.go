@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// This file has the step-up: what needs a recent sign-in, and how a session gets one.
+// This file has the step-up: pages that need a recent sign-in, and how a session gets one.
 
 // Reauthenticate records that the user has just proved again who they are, by a password or a passkey. AuthenticatedAt
 // becomes now. The session gets a new ID, because it gets more rights. Values, flashes and lifetime stay, unlike with
@@ -121,8 +121,8 @@ func challengeAge(w http.ResponseWriter, d time.Duration, signedIn bool) {
 	http.Error(w, http.StatusText(http.StatusUnauthorized), http.StatusUnauthorized)
 }
 
-// isNavigation reports whether the answer is a page that a person will see. Browsers say so (Fetch Metadata); of others, who
-// asks for HTML by name.
+// isNavigation reports whether the answer is a page that a person will see. Browsers say so (Fetch Metadata). Any other
+// client must ask for HTML by name.
 func isNavigation(r *http.Request) bool {
 	if mode := r.Header.Get("Sec-Fetch-Mode"); mode != "" {
 		return mode == "navigate"
@@ -142,7 +142,7 @@ func acceptsHTML(lines []string) bool {
 	return false
 }
 
-// returnPath returns where to go on after the sign-in, "" for nowhere in particular.
+// returnPath returns the path to come back to after the sign-in, or "" if there is none.
 func returnPath(r *http.Request) string {
 	if r.Method == http.MethodGet || r.Method == http.MethodHead {
 		return LocalPath(requestPath(r), "")
@@ -154,7 +154,8 @@ func returnPath(r *http.Request) string {
 	return LocalPath(from.RequestURI(), "")
 }
 
-// requestPath returns the path and query that the client asked for: http.StripPrefix, for instance, changes r.URL.
+// requestPath returns the path and query that the client asked for. A handler outside may have changed r.URL, as
+// http.StripPrefix does, but not r.RequestURI.
 func requestPath(r *http.Request) string {
 	if asked, err := url.ParseRequestURI(r.RequestURI); err == nil {
 		return asked.RequestURI()

@@ -88,11 +88,11 @@ func (b Binding) Format(f fmt.State, _ rune) {
 }
 
 const (
-	tombstoneLife = time.Minute      // how long an ended session is told from one that never was
-	clockSkew     = 5 * time.Second  // by how much the clocks of two servers may differ
-	believedAhead = 2 * clockSkew    // up to how far ahead a time is believed
+	tombstoneLife = time.Minute      // how long an ended session can be told from one that never existed
+	clockSkew     = 5 * time.Second  // how much the clocks of two servers may differ
+	believedAhead = 2 * clockSkew    // how far in the future a time may be and still be believed
 	doubtWindow   = 30 * time.Second // how long a record remembers its revisions
-	maxLatest     = 32               // and how many
+	maxLatest     = 32               // how many revisions a record remembers
 )
 
 // ExpiresAt returns when the session ends if it is not used again: at the idle limit or the absolute limit, whichever
@@ -117,9 +117,9 @@ func (r *Record) KeepUntil() time.Time {
 type condition uint8
 
 const (
-	absent   condition = iota // as good as not there
+	absent   condition = iota // there is no record, or a tombstone whose minute is over
 	live                      // a session that may be used
-	late                      // ended, and the browser was given another cookie or none: this request must not give it one
+	late                      // ended, and the browser got another cookie or none: this request must not send it one
 	revoked                   // ended from outside: the browser may begin another session
 	idle                      // past its idle limit
 	absolute                  // past its absolute limit
@@ -142,14 +142,15 @@ func (r *Record) condition(now time.Time) condition {
 	return live
 }
 
-// endsAt is ExpiresAt with the last use as it is believed.
+// endsAt is ExpiresAt, except that it uses lastUse.
 func (r *Record) endsAt(now time.Time) time.Time {
 	believed := *r
 	believed.LastUsedAt = lastUse(r, now)
 	return believed.ExpiresAt()
 }
 
-// lastUse returns the time of the last use. One that is too far ahead to be believed counts as the session's start.
+// lastUse returns the time of the last use. A time that is too far in the future to be believed counts as the start of
+// the session.
 func lastUse(r *Record, now time.Time) time.Time {
 	if r.LastUsedAt.After(now.Add(believedAhead)) {
 		return r.CreatedAt
@@ -157,14 +158,14 @@ func lastUse(r *Record, now time.Time) time.Time {
 	return r.LastUsedAt
 }
 
-// touchFraction is how many touches make an idle timeout: a session that is used all the time is written so often.
+// touchFraction is how often a session is touched, at most, within one idle timeout.
 const touchFraction = 20
 
-// minTouch is the least time between two touches, for very short idle timeouts.
+// minTouch is the shortest time between two touches, for very short idle timeouts.
 const minTouch = time.Millisecond
 
-// touchAt returns when the use of r is to be noted, zero for never. A record that its store wants written again is due at
-// once.
+// touchAt returns when a touch of r is due, or zero for never. If the store wants the record to be written again, a
+// touch is due at once.
 func (r *Record) touchAt(now time.Time) time.Time {
 	switch {
 	case r.Stale:
@@ -175,20 +176,21 @@ func (r *Record) touchAt(now time.Time) time.Time {
 	return lastUse(r, now).Add(max(r.IdleTimeout/touchFraction, minTouch))
 }
 
-// useDue reports whether the last use is so long ago that another one is to be noted.
+// useDue reports whether a touch of r is due now.
 func useDue(r *Record, now time.Time) bool {
 	at := r.touchAt(now)
 	return !at.IsZero() && !now.Before(at)
 }
 
-// noteUse moves the last use to now; it does not move it back, unless it is so far ahead that it is not believed.
+// noteUse moves the last use to now. It never moves it back, except from a time that is too far in the future to be
+// believed.
 func noteUse(r *Record, now time.Time) {
 	if now.After(lastUse(r, now)) {
 		r.LastUsedAt = now
 	}
 }
 
-// touched returns r with its use noted.
+// touched returns a copy of r whose last use is now.
 func touched(r *Record, now time.Time) *Record {
 	next := *r
 	next.Revision, next.Version, next.Stale = "", nil, false
@@ -196,7 +198,8 @@ func touched(r *Record, now time.Time) *Record {
 	return &next
 }
 
-// stamp gives r, which is to take old's place, a revision of its own if it has none, and the latest ones.
+// stamp gives r, which will replace old, a new revision, unless r has one already. It sets r's latest revisions: those
+// of old, and r's own.
 func stamp(r, old *Record, now time.Time) {
 	r.Revision = cmp.Or(r.Revision, newRevision())
 	r.Latest = Revisions{}
@@ -209,7 +212,8 @@ func stamp(r, old *Record, now time.Time) {
 // knows reports whether revision is among r's latest ones.
 func (r *Record) knows(revision string) bool { return r.Revision == revision || r.Latest.has(revision) }
 
-// newTombstone returns what takes r's place when it ends. R may be known by its ID, realm and user only.
+// newTombstone returns the tombstone that replaces r when its session ends. Only r's ID, realm and user need to be
+// known.
 func newTombstone(r *Record, now time.Time) *Record {
 	t := &Record{
 		ID: r.ID, Realm: r.Realm, User: r.User, Ended: true, IssuedAt: now, Deadline: now.Add(tombstoneLife),
@@ -218,7 +222,7 @@ func newTombstone(r *Record, now time.Time) *Record {
 	return t
 }
 
-const revisionSize = 9 // bytes of randomness, which tell a write from all others of its session
+const revisionSize = 9 // random bytes: enough to tell a write from all other writes of its session
 
 func newRevision() string { return randomText(revisionSize) }
 

@@ -12,24 +12,24 @@ import (
 	"unicode/utf8"
 )
 
-// The binary form of a record, which docs/record-format.md describes byte by byte. What a list of a user's sessions shows
-// stands first, so that a store can read only that, and the values stand last.
+// This file has the binary form of a record, which docs/record-format.md describes byte by byte. The head comes first:
+// all that a list of a user's sessions shows. So a store can read only the head. The values come last.
 
 const (
-	formatVersion = 1       // the newest that is read, and the one that is written
+	formatVersion = 1       // the newest version that can be read, and the one that is written
 	maxHeadText   = 4 << 10 // bytes of a text in the head; the Manager's own limits are below that
 )
 
-// The flags. Each of the times has one that says that it is not zero, in the order of Record.times.
+// The flags. Each time has a flag that says that the time is not zero, in the order of Record.times.
 const (
 	flagPersistent uint16 = 1 << iota
 	flagEnded
 	flagRevoked
 	flagFirstTime
 
-	flagClaim   = flagFirstTime << timesOfRecord // a text stands at the head's end
-	flagBinding = flagClaim << 1                 // two texts do, behind that
-	flagTagged  = flagBinding << 1               // a text stands behind the head's other texts
+	flagClaim   = flagFirstTime << timesOfRecord // the claim, a text, follows the idle timeout
+	flagBinding = flagClaim << 1                 // the binding, two texts, follows the claim
+	flagTagged  = flagBinding << 1               // the tag, a text, follows the head's other texts
 	flagsKnown  = flagTagged<<1 - 1
 )
 
@@ -44,7 +44,7 @@ func (r *Record) times() [timesOfRecord]*time.Time {
 	return [...]*time.Time{&r.CreatedAt, &r.IssuedAt, &r.LastUsedAt, &r.Deadline, &r.AuthenticatedAt, &r.RegeneratedAt, &r.Binding.ProvedAt}
 }
 
-// headTexts returns the texts that stand behind the flags, in the order in which they are written.
+// headTexts returns the texts after the flags, in the order in which they are written.
 func (r *Record) headTexts() [5]*string {
 	return [...]*string{&r.ID, &r.Realm, &r.User, &r.Note, &r.Successor}
 }
@@ -67,15 +67,16 @@ func (r *Record) flags() (flags uint16) {
 	return flags
 }
 
-// written reports whether the binding has bytes of its own, behind the idle timeout.
+// written reports whether the binding is written, after the idle timeout.
 func (b *Binding) written() bool { return len(b.Secret) > 0 || len(b.Key) > 0 }
 
-// idleMicros rounds up: what is rounded to zero would mean "for any time".
+// idleMicros rounds up, because zero means "for any time".
 func (r *Record) idleMicros() uint64 {
 	return uint64((r.IdleTimeout + time.Microsecond - 1) / time.Microsecond)
 }
 
-// timeOrigin is the time from which a record's times are counted: 1970 for the first one, and the first for all others.
+// timeOrigin is the time from which a record's times are counted. The first time is counted from 1970, and all others
+// from the first one.
 type timeOrigin struct {
 	micro int64
 	known bool
@@ -139,7 +140,7 @@ func (r *Record) AppendBinary(b []byte) ([]byte, error) {
 	return append(b, r.Values.packed...), nil
 }
 
-// size returns the length of what MarshalBinary returns, without making it.
+// size returns the length of what MarshalBinary would return.
 func (r *Record) size() int {
 	latest, values := len(r.Latest.packed), len(r.Values.packed)
 	n := 1 + textSize(len(r.Revision)) + 2 + uvarintSize(uint64(latest)) + uvarintSize(uint64(values))
@@ -168,14 +169,14 @@ func (r *Record) size() int {
 	return n + latest + values
 }
 
-// packedRecord is a record's binary form, and how many revisions and values there are, so that it is read without a look
-// at each.
+// packedRecord is a record's binary form, with the number of its revisions and values, so that unpack does not have to
+// go through them.
 type packedRecord struct {
 	bytes          []byte
 	latest, values int32
 }
 
-// packRecord packs what a store in this process keeps.
+// packRecord packs a record for a store in this process.
 func packRecord(r *Record) (packedRecord, error) {
 	b, err := r.MarshalBinary()
 	return packedRecord{b, int32(r.Latest.n), int32(r.Values.n)}, err
@@ -206,7 +207,7 @@ func uvarintSize(n uint64) int { return (bits.Len64(n|1) + 6) / 7 }
 
 func varintSize(n int64) int { return uvarintSize(uint64(n)<<1 ^ uint64(n>>63)) }
 
-// checkFormat returns an error that names the field if the record could not be read again once it was written.
+// checkFormat returns an error that names the field if the record could not be read again after it is written.
 func (r *Record) checkFormat() error {
 	fault := cmp.Or(r.headFault(), r.timeFault(), r.Latest.fault(), r.flashFault(), r.Values.fault())
 	if fault == "" {
@@ -294,7 +295,7 @@ func (r *Record) UnmarshalBinary(b []byte) error {
 	return nil
 }
 
-// parseRecord is UnmarshalBinary of bytes that the record may keep.
+// parseRecord is UnmarshalBinary for bytes that the record may keep: nobody else changes b.
 func parseRecord(b []byte) (*Record, error) {
 	if err := checkVersion(b); err != nil {
 		return nil, err
@@ -309,7 +310,7 @@ func parseRecord(b []byte) (*Record, error) {
 	return r, nil
 }
 
-// parts reads all but the revisions and values, which it cuts off.
+// parts reads the record except its revisions and values. It returns these as bytes.
 func (p *recordParser) parts() (r *Record, latest, values []byte) {
 	front := p.front()
 	values = p.cutEnd(front.valuesSize)
@@ -324,8 +325,8 @@ func (p *recordParser) parts() (r *Record, latest, values []byte) {
 // errHeadCut is wrapped by the error of unmarshalHead if there are too few bytes.
 var errHeadCut = fmt.Errorf("%w: %s", errUnreadable, faultCut)
 
-// unmarshalHead reads a record without its latest revisions, flashes and values, of which b need not hold anything. The
-// error wraps errHeadCut if b is too short for the rest: then more of the record may help.
+// unmarshalHead reads only the head of a record: it leaves out the latest revisions, flashes and values, and b may end
+// before them. The error wraps errHeadCut if b ends inside the head.
 func unmarshalHead(b []byte) (*Record, error) {
 	if err := checkVersion(b); err != nil {
 		return nil, err
@@ -363,8 +364,8 @@ const (
 	faultTime   = "a time is out of range"
 )
 
-// recordParser reads b from the front. It keeps the first fault instead of returning one each time. After it, all it reads
-// is empty.
+// recordParser reads b from the front. Its methods do not return a fault: it keeps the first fault, and after that it
+// reads only empty values.
 type recordParser struct {
 	b     []byte
 	at    int
@@ -380,7 +381,7 @@ func (p *recordParser) check(ok bool, fault string) {
 	}
 }
 
-// recordFront is what stands before the head's texts.
+// recordFront is the part of the record before the head's texts.
 type recordFront struct {
 	revision   textSpan
 	flags      uint16
@@ -389,7 +390,7 @@ type recordFront struct {
 }
 
 func (p *recordParser) front() (f recordFront) {
-	p.at = 1 // behind the version
+	p.at = 1 // after the version
 	f.revision = p.span(maxHeadText)
 	f.flags = p.twoBytes()
 	f.latestSize = p.number()
@@ -398,7 +399,7 @@ func (p *recordParser) front() (f recordFront) {
 	return f
 }
 
-// cutEnd takes so many bytes off the end of b.
+// cutEnd takes size bytes off the end of b.
 func (p *recordParser) cutEnd(size uint64) []byte {
 	p.check(size <= uint64(len(p.b)-p.at), faultCut)
 	if p.fault != "" || size == 0 {
@@ -410,7 +411,7 @@ func (p *recordParser) cutEnd(size uint64) []byte {
 	return end
 }
 
-// head reads what a list needs of a record.
+// head reads the head: all that a list needs of a record.
 func (p *recordParser) head(f recordFront) *Record {
 	r := new(Record)
 	r.Revision = p.textAt(f.revision)
@@ -438,13 +439,13 @@ func (p *recordParser) head(f recordFront) *Record {
 	}
 	if f.flags&flagBinding != 0 {
 		r.Binding.Secret, r.Binding.Key = p.bytes(), p.bytes()
-		p.check(r.Binding.written(), "its binding is empty, and is said to be there")
+		p.check(r.Binding.written(), "its binding is empty, but its flags have one")
 	}
 	return r
 }
 
 func (p *recordParser) flashes() []StoredFlash {
-	const least = 4 // bytes that one takes: three lengths and an ID
+	const least = 4 // bytes of a flash: three lengths, and at least one byte of the ID
 	flashes := make([]StoredFlash, p.count(least))
 	for i := range flashes {
 		most := len(p.b)
@@ -461,7 +462,7 @@ func orNil[T any](list []T) []T {
 	return list
 }
 
-// revisions checks what was cut off, so that it can be read without checks from now on.
+// revisions checks the packed revisions, so that they can be read without checks later.
 func (p *recordParser) revisions(packed []byte) Revisions {
 	if len(packed) == 0 {
 		return Revisions{}
@@ -477,7 +478,7 @@ func (p *recordParser) revisions(packed []byte) Revisions {
 	return r
 }
 
-// values is revisions for the values.
+// values checks the packed values, so that they can be read without checks later.
 func (p *recordParser) values(packed []byte) Values {
 	if len(packed) == 0 {
 		return Values{}
@@ -497,7 +498,7 @@ func (p *recordParser) values(packed []byte) Values {
 	return v
 }
 
-// packedTime passes over a time of fixed size.
+// packedTime checks a time of fixed size, and skips it.
 func (p *recordParser) packedTime() {
 	p.check(len(p.b)-p.at >= timeSize, faultCut)
 	if p.fault != "" {
@@ -535,7 +536,8 @@ func (p *recordParser) number() uint64 {
 	return v
 }
 
-// count reads how many there are of what takes at least so many bytes each.
+// count reads how many elements follow. Each takes least bytes or more. A number that the rest of b can't hold is a
+// fault, so that no memory is allocated for it.
 func (p *recordParser) count(least int) int {
 	n := p.number()
 	p.check(n <= uint64((len(p.b)-p.at)/least), faultCut)
@@ -562,10 +564,10 @@ func (p *recordParser) time() time.Time {
 	return time.UnixMicro(micro).UTC()
 }
 
-// textSpan is where a text stands in what is parsed.
+// textSpan is the place of a text in the parser's bytes.
 type textSpan struct{ from, to int }
 
-// span reads a text's length and passes over the text.
+// span reads a text's length, and skips the text.
 func (p *recordParser) span(most int) textSpan {
 	n := p.number()
 	p.check(n <= uint64(most), faultLength)
@@ -587,7 +589,7 @@ func (p *recordParser) textAt(s textSpan) string {
 	return text
 }
 
-// bytes reads what need not be UTF-8: nil for nothing.
+// bytes reads bytes that need not be UTF-8. It returns nil if there are none.
 func (p *recordParser) bytes() []byte {
 	s := p.span(maxHeadText)
 	if s.from == s.to {

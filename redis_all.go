@@ -10,7 +10,7 @@ import (
 // place meanwhile, or a cluster moves keys, what was there may be left out: call it again then.
 func (s *RedisStore) All(ctx context.Context, realm string) iter.Seq2[*Record, error] {
 	return func(yield func(*Record, error) bool) {
-		var cut []string // IDs of which more must be read
+		var cut []string // IDs of records whose head is longer
 		for one, err := range s.client.Scan(ctx, s.prefix, headSize) {
 			if err != nil {
 				yield(nil, redisError(err))
@@ -38,10 +38,10 @@ func (s *RedisStore) All(ctx context.Context, realm string) iter.Seq2[*Record, e
 	}
 }
 
-// cutAtOnce is how many records that are longer than their heads are read together.
+// cutAtOnce is how many records with longer heads are read together.
 const cutAtOnce = 100
 
-// yieldWhole yields the records of the realm, which are read whole, and reports whether to go on.
+// yieldWhole reads the whole records of ids, and yields those of the realm. It reports whether to go on.
 func (s *RedisStore) yieldWhole(ctx context.Context, realm string, ids []string, yield func(*Record, error) bool) bool {
 	if len(ids) == 0 {
 		return true

@@ -178,12 +178,12 @@ func (s *RedisStore) Close() error {
 // String returns a name without addresses or secrets.
 func (s *RedisStore) String() string { return "RedisStore(" + s.prefix + ")" }
 
-// usersPrefix stands after the prefix in keys of users' lists. No session ID begins with it.
+// usersPrefix follows the prefix in the keys of users' lists. No session ID begins with it.
 const usersPrefix = "user:"
 
 func (s *RedisStore) key(id string) string { return s.prefix + id }
 
-// list returns the key of a user's list. A hash keeps it short, and different realms and users apart.
+// list returns the key of a user's list. It has a hash, so that it is short, and differs for other realms and users.
 func (s *RedisStore) list(realm, user string) string {
 	sum := sha256.Sum256([]byte(strconv.Itoa(len(realm)) + ":" + realm + user))
 	return s.prefix + usersPrefix + base64url.EncodeToString(sum[:idSize])
@@ -210,7 +210,7 @@ func (s *RedisStore) Load(ctx context.Context, token Token) (*Record, error) {
 	return s.loadAndKeep(ctx, id, key)
 }
 
-// loadKept returns what the near cache has, or nil.
+// loadKept returns the record that the near cache has, or nil.
 func (s *RedisStore) loadKept(ctx context.Context, token Token) *Record {
 	if s.cache == nil || ctx.Err() != nil {
 		return nil
@@ -245,7 +245,7 @@ func (s *RedisStore) load(ctx context.Context, id, key string) (*Record, error) 
 	return readRedisValue(id, v)
 }
 
-// redisError returns err in the store's words.
+// redisError returns err as the error that the contract of Store asks for.
 func redisError(err error) error {
 	switch {
 	case errors.Is(err, redisclient.ErrMissing):
@@ -291,15 +291,16 @@ func (s *RedisStore) Swap(ctx context.Context, token Token, swaps ...Swap) (Toke
 	return token, conflictError(swaps[conflict.Place].New.ID, conflict.Current)
 }
 
-// dropKept drops what was written from the near cache, whatever became of it. A read that began before is void then too.
+// dropKept drops the swapped records from the near cache, whatever became of the swaps. It also voids reads of them
+// that are under way.
 func (s *RedisStore) dropKept(swaps []Swap) {
 	for _, swap := range swaps {
 		s.cache.Drop(s.key(swap.New.ID))
 	}
 }
 
-// write returns what is to be written for a swap. The user's list gets the ID whenever the record's end has moved, so that
-// it heals; a write that moves nothing is cheaper.
+// write returns the write for a swap. If the record's end has moved, the write puts the ID into the user's list again,
+// so that a damaged list heals. Otherwise it leaves the list alone, which is cheaper.
 func (s *RedisStore) write(ctx context.Context, swap Swap) (redisclient.Swap, error) {
 	r := swap.New
 	if !isSessionID(r.ID) {
@@ -327,7 +328,7 @@ func (s *RedisStore) write(ctx context.Context, swap Swap) (redisclient.Swap, er
 	return write, nil
 }
 
-// redisValue returns what is stored for r.
+// redisValue returns the value that is stored for r.
 func redisValue(r *Record) (redisclient.Value, error) {
 	v, err := redisclient.NewValue(r.Revision, r.Ended, r.size())
 	if err != nil {
@@ -336,7 +337,8 @@ func redisValue(r *Record) (redisclient.Value, error) {
 	return r.AppendBinary(v)
 }
 
-// conflictError returns a conflict with what is stored. What makes no sense is as good as not known.
+// conflictError returns a conflict with the stored record. If the stored value can't be read, the conflict has no
+// record.
 func conflictError(id string, stored redisclient.Value) error {
 	conflict := &ConflictError{ID: id}
 	if stored == nil {
@@ -375,7 +377,7 @@ func (s *RedisStore) End(ctx context.Context, tombstone *Record) (*Record, error
 	return replaced, err
 }
 
-// headSize is how much of each record a list reads at first. What it needs stands in front, and mostly fits.
+// headSize is how many bytes of each record a list reads at first. The head that it needs comes first, and mostly fits.
 const headSize = 512
 
 // UserSessions implements UserStore. It does not use the near cache. On one server it takes one round trip for up to
@@ -386,7 +388,7 @@ func (s *RedisStore) UserSessions(ctx context.Context, realm, user string) ([]*R
 		return nil, redisError(err)
 	}
 	var records []*Record
-	var cut []string // IDs of which more must be read
+	var cut []string // IDs of records whose head is longer
 	for _, one := range listed {
 		if one.Head == nil {
 			continue
@@ -404,14 +406,14 @@ func (s *RedisStore) UserSessions(ctx context.Context, realm, user string) ([]*R
 	return ofUser(append(records, whole...), realm, user), nil
 }
 
-// readRedisHead returns what a list needs of a record, and reports whether that could be read. If not, the whole record
-// tells why.
+// readRedisHead returns a record's head, and reports whether it could be read. If not, reading the whole record tells
+// why.
 func readRedisHead(head []byte) (*Record, bool) {
 	r, err := unmarshalHead(head)
 	return r, err == nil
 }
 
-// loadAll returns the records that are there and make sense.
+// loadAll returns the records of ids. It leaves out those that are missing or can't be read.
 func (s *RedisStore) loadAll(ctx context.Context, ids []string) ([]*Record, error) {
 	keys := make([]string, len(ids))
 	for i, id := range ids {
@@ -436,7 +438,7 @@ func (s *RedisStore) loadAll(ctx context.Context, ids []string) ([]*Record, erro
 	return records, nil
 }
 
-// ofUser returns those of the records that are the user's.
+// ofUser returns the records that belong to the user.
 func ofUser(records []*Record, realm, user string) []*Record {
 	var own []*Record
 	for _, r := range records {

@@ -24,20 +24,20 @@ type request struct {
 	session  Session
 	response responsewriter.Writer
 	before   http.Header // the header as it was before the handler
-	answered http.Header // and after the answer to a failure: what the handler sets still, trailers included, is undone
+	answered http.Header // the header after the answer to a failure: what the handler sets later is undone, trailers too
 
-	endpoint bool        // the browser has sent it by itself: to register a key, or to renew the proof
-	passive  atomic.Bool // it is no use of the session
-	old      *oldAnswer  // nil until the old library is asked: by the load, or by the commit under way
+	endpoint bool        // the browser sent the request by itself, to register a key or to renew the proof
+	passive  atomic.Bool // the request does not count as a use of the session
+	old      *oldAnswer  // nil until the load, or the commit under way, asks the old library
 
 	// Guarded by session.mu.
 	commits    *commits // nil until the first commit
 	stage      stage
-	cookie     string      // the Set-Cookie line that the response is to have
+	cookie     string      // the Set-Cookie line that the response gets
 	offered    bool        // the response can do without that line
-	failure    error       // of the commit before the header
+	failure    error       // the error of the commit before the header
 	untold     []func()    // events and log lines that came up under the lock
-	telling    bool        // they are being told
+	telling    bool        // untold is being told now
 	present    bool        // the request has a cookie of the session's name, good or bad
 	destroyed  bool        // a Destroy was done
 	bindAnswer *bindAnswer // nil as long as there is nothing to say about the binding
@@ -68,13 +68,13 @@ func newRequest(m *Manager, w http.ResponseWriter, r *http.Request) *request {
 	return q
 }
 
-// serve has next answer the request. A panic goes on, with its own stack.
+// serve calls next. It does not recover a panic, so that the panic keeps its stack.
 func (q *request) serve(next http.Handler) {
 	returned, ended := false, false
 	defer func() {
 		q.handOut()
 		defer func() {
-			if !ended { // finish may panic, in the application's code
+			if !ended { // finish may panic in the application's code
 				q.abandon()
 			}
 		}()
@@ -94,8 +94,9 @@ func (q *request) handOut() {
 	q.outer.Pattern = q.inner.Pattern
 }
 
-// BeforeHeader implements responsewriter.Hooks: the last commit that can use the header. What came up is told once it is
-// certain whose the response is: if that panics, nothing of the handler's gets through after a commit that failed.
+// BeforeHeader implements responsewriter.Hooks. It makes the last commit that can still change the header. If the
+// commit fails, AnswerFailure tells the events, after it has replaced the response: OnEvent may panic, and even then
+// the client must get nothing that the handler wrote.
 func (q *request) BeforeHeader() error {
 	err := q.commitTo(started)
 	if err == nil {
@@ -124,7 +125,7 @@ func (q *request) BeforeHijack(headerSent bool) error {
 	return err
 }
 
-// setStage moves the response from one stage to another, if it is at that.
+// setStage moves the response to another stage, if its stage is from.
 func (q *request) setStage(from, to stage) {
 	q.session.mu.Lock()
 	defer q.session.mu.Unlock()
@@ -140,8 +141,8 @@ func (q *request) canSendCookie() bool {
 	return q.stage == open
 }
 
-// AnswerFailure implements responsewriter.Hooks: the header is what it was before the handler, and the error handler does
-// the rest.
+// AnswerFailure implements responsewriter.Hooks. It makes the header what it was before the handler. Then the error
+// handler writes the answer.
 func (q *request) AnswerFailure(w http.ResponseWriter, err error) {
 	defer q.tellAll()
 	q.logFailure(err)
@@ -149,7 +150,7 @@ func (q *request) AnswerFailure(w http.ResponseWriter, err error) {
 	putBack(h, q.before)
 	defer func() { q.answered = h.Clone() }()
 	if errors.Is(err, errClientGone) {
-		w.WriteHeader(http.StatusServiceUnavailable) // for whoever cancelled in the client's place
+		w.WriteHeader(http.StatusServiceUnavailable) // seen only if a middleware cancelled the context
 		return
 	}
 	if q.endpoint { // a browser would take any other answer for the end of its registration
@@ -160,7 +161,7 @@ func (q *request) AnswerFailure(w http.ResponseWriter, err error) {
 	varyByCookie(h, &q.vary)
 	q.session.mu.Lock()
 	if q.cookie != "" {
-		setCookie(h, q.manager.config.Name, q.cookie) // what Save did before the failure is done, and without its cookie the session would be lost
+		setCookie(h, q.manager.config.Name, q.cookie) // else a session that Save stored would be lost
 	}
 	q.completeBinding(h)
 	q.session.mu.Unlock()
@@ -171,15 +172,15 @@ func (q *request) AnswerFailure(w http.ResponseWriter, err error) {
 	q.manager.config.ErrorHandler(w, q.inner, err)
 }
 
-// putBack makes a header what it was.
+// putBack makes the header h what it was before.
 func putBack(h, before http.Header) {
 	clear(h)
 	maps.Copy(h, before)
 }
 
-// finish is called when the handler has returned: it commits what was changed since the header was sent, what OnEvent
-// changes when told of that, and closes the request. The last commit and the end are one step, so that nothing falls
-// between them. What can't be kept is reported.
+// finish is called when the handler has returned. It commits the changes that were made since the header was sent, and
+// those that OnEvent makes when it is told of that commit. Then it closes the request. The last commit and the end are
+// one step (commitTo), so that no change is lost between them. finish reports changes that can't be kept.
 func (q *request) finish() {
 	q.session.mu.Lock()
 	q.returned = true
@@ -187,13 +188,13 @@ func (q *request) finish() {
 	if q.response.Begin() != nil {
 		q.endDestroyed(q.response.Failure())
 		putBack(q.response.Below().Header(), q.answered)
-		_ = q.commitTo(finished) // which the failure keeps from storing anything
+		_ = q.commitTo(finished) // stores nothing, because nextStep returns the failure
 		q.tellAll()
 		return
 	}
 	if err := q.commitTo(finished); err != nil {
 		q.session.mu.Lock()
-		if st := q.session.state; cmp.Or(st.loadErr, st.adoptErr) == nil { // or else there was nothing to keep
+		if st := q.session.state; cmp.Or(st.loadErr, st.adoptErr) == nil { // else there was nothing to keep
 			q.reportNotKept(err)
 		}
 		q.session.mu.Unlock()
@@ -202,15 +203,15 @@ func (q *request) finish() {
 	q.tellAll()
 }
 
-// abandon is what a panic leaves to do: values are not saved, but a logout is done.
+// abandon ends the request after a panic. It saves no values, but it does a logout.
 func (q *request) abandon() {
 	q.endDestroyed(nil)
 	h := q.response.Below().Header()
 	q.session.mu.Lock()
-	if q.stage != open && q.unsaved() { // before the header, the panic's answer tells
+	if q.stage != open && q.unsaved() { // before the header is sent, the answer to the panic tells the client
 		q.reportNotKept(ErrResponseStarted)
 	}
-	if q.stage == open && q.cookie != "" { // the panic's answer has it: the session that Save stored must not be lost
+	if q.stage == open && q.cookie != "" { // else a session that Save stored would be lost
 		setCookie(h, q.manager.config.Name, q.cookie)
 		q.completeBinding(h)
 	}
@@ -222,22 +223,22 @@ func (q *request) abandon() {
 // isHead reports whether the request is a HEAD.
 func (q *request) isHead() bool { return q.outer.Method == http.MethodHead }
 
-// logFailure logs why a response is not the handler's, where that is the program's fault: a failure of the store has been
-// logged by now, and the end of a session is none.
+// logFailure logs why the client gets an error instead of the handler's response, if that is the program's fault. A
+// failure of the store was logged before, and the end of a session is no fault.
 func (q *request) logFailure(err error) {
 	var failed *StoreError
 	if errors.As(err, &failed) || errors.Is(err, ErrSessionEnded) || errors.Is(err, ErrTooManySessions) || errors.Is(err, errClientGone) ||
 		errors.Is(err, errAskAgain) {
 		return
 	}
-	q.log(slog.LevelError, "session: the response is an error, since the session can't be saved", err)
+	q.log(slog.LevelError, "session: the response is an error, because the session can't be saved", err)
 }
 
-// What is told of the session is the application's code, OnEvent and the logger's handler: it is put off as long as a lock
-// of the session is held, or it is loaded or committed.
+// Events and log lines run the application's code: OnEvent, and the logger's handler. That code must not run while the
+// session's lock is held, or while the session is loaded or committed. So they are kept in untold until tellAll.
 
-// reportLate reports a change that came after the end of the request. It is called with the session's lock held, as all up
-// to tellAll.
+// reportLate reports a change that came after the end of the request. The caller holds the session's lock. This is true
+// for each function from here up to addLine.
 func (q *request) reportLate(op string) {
 	q.addEvent(EventLateWrite, ReasonAfterRequest, fmt.Errorf("%s: %w", op, ErrResponseStarted))
 	q.addLine(slog.LevelWarn, "session: a change made after the handler returned is lost", errors.New(op))
@@ -253,7 +254,7 @@ func (q *request) reportUnreadable(key string, err error) {
 	q.addLine(slog.LevelWarn, "session: a stored value can't be read", err, "key", key)
 }
 
-// addEvent notes what happened to the session as it is.
+// addEvent notes an event of the request's session.
 func (q *request) addEvent(kind EventKind, reason Reason, err error) {
 	r := &Record{}
 	if st := q.session.state; st != nil && st.base != nil {
@@ -262,7 +263,7 @@ func (q *request) addEvent(kind EventKind, reason Reason, err error) {
 	q.addEventOf(kind, r, reason, err)
 }
 
-// addEventOf notes what happened to the session r.
+// addEventOf notes an event of the session r.
 func (q *request) addEventOf(kind EventKind, r *Record, reason Reason, err error) {
 	if q.manager.config.OnEvent == nil {
 		return
@@ -276,17 +277,17 @@ func (q *request) addEventOf(kind EventKind, r *Record, reason Reason, err error
 
 func (q *request) addLine(level slog.Level, message string, err error, args ...any) {
 	q.untold = append(q.untold, func() {
-		q.manager.log(q.context.Context, level, message, append(args, "error", err)...) // outside, where there is no session
+		q.manager.log(q.context.Context, level, message, append(args, "error", err)...) // a context without the session
 	})
 }
 
-// tellAll tells what came up, and what comes up by telling, as far as that ends: OnEvent may change the session on each
-// event.
+// tellAll tells the events and log lines in untold, and those that are added meanwhile. It stops after maxRounds,
+// because OnEvent may change the session at each event and so cause the next event.
 func (q *request) tellAll() {
 	q.session.mu.Lock()
 	defer q.session.mu.Unlock()
 	if q.telling {
-		return // whoever does tells this too
+		return // the goroutine that tells now tells the new ones too
 	}
 	q.telling = true
 	defer func() { q.telling = false }()
@@ -297,7 +298,8 @@ func (q *request) tellAll() {
 	}
 }
 
-// tellUnlocked lets the session's lock go while the application is told, and takes it again even if that panics.
+// tellUnlocked releases the session's lock while the application's code runs, and takes it again even if that code
+// panics.
 func (q *request) tellUnlocked(untold []func()) {
 	q.session.mu.Unlock()
 	defer q.session.mu.Lock()

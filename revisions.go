@@ -12,7 +12,7 @@ import (
 // Revisions are the latest revisions of a record, the oldest first. They are kept in the record's binary form, because
 // most requests neither read nor change them. They never change. The zero Revisions is empty.
 type Revisions struct {
-	packed []byte // of each the text with its length in front, and the time
+	packed []byte // for each revision: the length of its text, the text, and the time
 	n      int
 }
 
@@ -80,8 +80,8 @@ func (r Revisions) add(past PastRevision) Revisions {
 	return Revisions{packed, r.n + 1}
 }
 
-// latest returns those that are not over at this time, and no more than most. They go from the front only, since the clocks
-// that they were noted by differ.
+// latest returns the revisions that are younger than doubtWindow, and no more than most. It removes revisions only from
+// the front: different clocks have set their times, so the order of the times says little.
 func (r Revisions) latest(now time.Time, most int) Revisions {
 	for r.n > 0 {
 		_, at, rest := cutRevision(r.packed)
@@ -93,7 +93,7 @@ func (r Revisions) latest(now time.Time, most int) Revisions {
 	return r
 }
 
-// fault returns what keeps the revisions from being read again once they are written, or "".
+// fault says why the revisions could not be read again after they are written. It returns "" if they could.
 func (r Revisions) fault() string {
 	for past := range r.All() {
 		switch {

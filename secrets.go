@@ -15,12 +15,12 @@ var ErrWeakSecret = errors.New("session: weak secret")
 const (
 	minSecret    = 32 // bytes, the size of the keys derived from it
 	minDifferent = 8  // different bytes among them
-	minSurprises = 17 // bytes among them that do not follow from those before; what "openssl rand -hex 16" prints has as many
+	minSurprises = 17 // bytes among them that do not follow from earlier ones; "openssl rand -hex 16" prints that many
 	howToSecret  = "make one with: openssl rand -hex 32"
 )
 
-// exampleSecrets stand, whole, in documentation and templates; examplePhrases are parts of such. Both are compared in
-// lower case.
+// exampleSecrets are whole secrets from documentation and templates. examplePhrases are parts of such secrets. Both are
+// compared in lower case.
 var (
 	exampleSecrets = []string{
 		"0123456789abcdef0123456789abcdef",
@@ -79,7 +79,8 @@ func parseSecrets(text string) ([][]byte, error) {
 	return secrets, checkSecrets(secrets)
 }
 
-// checkSecrets returns an error if there is no secret, one that could be guessed, or a pair that is none of secrets.
+// checkSecrets returns an error if there is no secret, if one could be guessed, or if two of them are a pair of keys
+// instead of secrets.
 func checkSecrets(secrets [][]byte) error {
 	if len(secrets) == 0 {
 		return fmt.Errorf("%w: there is none; %s", ErrWeakSecret, howToSecret)
@@ -90,15 +91,16 @@ func checkSecrets(secrets [][]byte) error {
 		}
 	}
 	if len(secrets) > 1 && isHashAndBlockKey(secrets[0], secrets[1]) {
-		return fmt.Errorf("%w: 64 and 32 raw bytes are what gorilla's NewCookieStore takes as hash key and block key, and here "+
-			"the block key would be a second secret that opens; give one secret, from which both keys are derived. If the "+
-			"two are a new secret and an old one, make the new one of another length; %s", ErrWeakSecret, howToSecret)
+		return fmt.Errorf("%w: 64 and 32 raw bytes look like a hash key and block key for gorilla's NewCookieStore. Here "+
+			"the block key would be a second secret that opens cookies; give one secret, from which all keys are derived. "+
+			"If the two are a new secret and an old one, make the new one of another length; %s", ErrWeakSecret, howToSecret)
 	}
 	return nil
 }
 
-// isHashAndBlockKey reports whether the secrets look like securecookie.GenerateRandomKey(64) and (32). Text of these
-// lengths is left alone: it can be what "openssl rand" prints with -hex 32 and, before that, with -hex 16.
+// isHashAndBlockKey reports whether the secrets look like securecookie.GenerateRandomKey(64) and (32). It accepts
+// printable text of these lengths: that may be a new secret from "openssl rand -hex 32" and an old one from "openssl
+// rand -hex 16".
 func isHashAndBlockKey(hash, block []byte) bool {
 	isRaw := func(b []byte) bool {
 		return slices.ContainsFunc(b, func(c byte) bool { return c < ' ' || c > '~' })
@@ -127,7 +129,7 @@ func secretFault(secret []byte) string {
 	return ""
 }
 
-// countDifferent counts the different bytes, up to as many as are needed.
+// countDifferent counts the different bytes. It stops at minDifferent.
 func countDifferent(secret []byte) (n int) {
 	var seen [256]bool
 	for _, b := range secret {
@@ -142,7 +144,8 @@ func countDifferent(secret []byte) (n int) {
 	return n
 }
 
-// lowerASCII leaves all other bytes as they are; strings.ToLower makes one of those that are no UTF-8.
+// lowerASCII returns the secret in lower case. It leaves all bytes that are not ASCII as they are, unlike
+// strings.ToLower, which replaces invalid UTF-8.
 func lowerASCII(secret []byte) string {
 	lower := slices.Clone(secret)
 	for i, b := range lower {
@@ -153,8 +156,8 @@ func lowerASCII(secret []byte) string {
 	return string(lower)
 }
 
-// findPeriod returns the length of the shortest part that text is at least two repetitions of, the last of which may be cut
-// short; or the length of text.
+// findPeriod returns the length of the shortest part that is repeated at least twice to make up text. The last
+// repetition may be cut short. Without such a part, it returns the length of text.
 func findPeriod(text string) int {
 	for period := 1; period <= len(text)/2; period++ {
 		if text[period:] == text[:len(text)-period] {
@@ -164,11 +167,11 @@ func findPeriod(text string) int {
 	return len(text)
 }
 
-// hasSurprises reports whether the secret has enough bytes that do not follow from those before. Random bytes have that
-// many at the start, so of a good secret little is read.
+// hasSurprises reports whether the secret has enough bytes that do not follow from earlier ones. A random secret has
+// enough of them at its start, so only a small part of it is read.
 func hasSurprises(secret []byte, lower string) bool {
 	surprises := 0
-	hasWords := strings.Trim(lower, "0123456789abcdef") != "" // hexadecimal digits make none
+	hasWords := strings.Trim(lower, "0123456789abcdef") != "" // text of hexadecimal digits only has no words
 	for i := range secret {
 		read := lower[:i+1]
 		if hasWords && endsWordPart(secret[:i+1], read) || endsRepetition(read) || endsSequence(read) {
@@ -181,7 +184,7 @@ func hasSurprises(secret []byte, lower string) bool {
 	return false
 }
 
-// endsWordPart reports whether the last byte stands between words, or follows the one before it in many words. A capital
+// endsWordPart reports whether the last byte separates words, or often follows the byte before it in words. A capital
 // after a small letter begins another word.
 func endsWordPart(secret []byte, lower string) bool {
 	last := len(secret) - 1
@@ -195,14 +198,14 @@ func endsWordPart(secret []byte, lower string) bool {
 	return commonPairs[lower[last-1:]]
 }
 
-// endsRepetition reports whether the last three bytes have stood together before.
+// endsRepetition reports whether the text has its last three bytes in an earlier place too.
 func endsRepetition(text string) bool {
 	last := len(text) - 1
 	return last >= 3 && strings.Contains(text[:last], text[last-2:])
 }
 
-// endsSequence reports whether the last byte goes on with a sequence, of which up to four may alternate, as in 1q2w3e4r and
-// in 1qaz2wsx3edc.
+// endsSequence reports whether the last byte continues a sequence. Up to four sequences may alternate, as in 1q2w3e4r
+// and 1qaz2wsx3edc.
 func endsSequence(text string) bool {
 	last := len(text) - 1
 	for stride := 1; stride <= 4 && 2*stride <= last; stride++ {
@@ -239,7 +242,7 @@ var commonPairs = func() map[string]bool {
 	return pairs
 }()
 
-// keyRow is how far apart two keys in one column are in keyPlaces.
+// keyRow is the difference between two keys of one column in keyPlaces.
 const keyRow = 100
 
 // keyPlaces tells where a character's key is; zero stands for none.

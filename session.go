@@ -18,39 +18,39 @@ import (
 // The zero Session works, and is not stored. Use it with NewContext to test a handler. Several goroutines may use all
 // methods at the same time.
 type Session struct {
-	request *request // nil if nobody keeps the session
-	probe   bool     // it is what Config.Revalidate is shown
+	request *request // nil if the session is not stored
+	probe   bool     // Config.Revalidate gets this Session
 	config  *Config  // nil for the zero Session until it is used
 
-	loading sync.Mutex // held while the session is loaded, which the application's Revalidate is part of
-	mu      sync.Mutex // never held while application code or the store runs
-	state   *state     // nil until loaded: a request that does not use its session has no need of one
+	loading sync.Mutex // held while the session is loaded, also while the application's Revalidate runs
+	mu      sync.Mutex // never held while the application's code or the store runs
+	state   *state     // nil until loaded, so that a request that does not use its session allocates none
 }
 
 // state is a session as its request sees it: what was loaded, and the log of changes made to it since.
 type state struct {
-	base     *Record   // what the log starts from: live, or the tombstone of a session that ended elsewhere; nil for none
+	base     *Record   // the log starts from it: live, or the tombstone of a session that ended elsewhere; nil for none
 	token    Token     // opens base
 	revoked  *Record   // the tombstone that the request's cookie opens, if its session was ended from outside
-	expired  bool      // the request's cookie opened a session that had run out
-	log      []change  // not committed yet
-	view     draft     // base with the log made on it
-	settings settings  // made by changes that are committed
+	expired  bool      // the request's cookie opened a session that had expired
+	log      []change  // the changes that are not committed yet
+	view     draft     // base, with the log replayed on it
+	settings settings  // the settings of the changes that are committed
 	made     int       // how many changes are committed
 	begun    bool      // the session began in this request
 	doubt    *attempt  // a commit whose answer was lost
 	sealed   bool      // the session is in the cookie itself
-	touchAt  time.Time // when its use is to be noted; zero if it need not be, or could not be
-	unproven *unproven // what there is in place of a bound session that the request can't prove
+	touchAt  time.Time // when a touch is due; zero for never, and after a touch that failed
+	unproven *unproven // stands for a bound session whose device the request can't prove
 	proved   []byte    // the secret of the session whose device the request has proved; nil for none
 
-	adoptErr  error // the old library was not reached: a Login goes through, and there is no other commit
-	loadErr   error // nothing can be changed, and the response is the error handler's
-	encodeErr error // of a value that was set: there is no commit
-	decodeErr error // of a value that was read
+	adoptErr  error // the old library was not reached: only a Login can be committed
+	loadErr   error // the load failed: nothing can be changed, and the error handler answers
+	encodeErr error // a value that was set can't be stored: nothing is committed
+	decodeErr error // a value that was read can't be decoded
 }
 
-// setBase goes on from what is stored, which token opens.
+// setBase makes base the record that the log starts from. Token opens it.
 func (st *state) setBase(base *Record, token Token, now time.Time) {
 	st.base, st.token, st.touchAt = base, token, time.Time{}
 	if base == nil || base.Ended {
@@ -59,7 +59,7 @@ func (st *state) setBase(base *Record, token Token, now time.Time) {
 	st.sealed, st.touchAt = token.sealed(), base.touchAt(now)
 }
 
-// note adds a change to the log, and makes it on the view.
+// note adds a change to the log, and applies it to the view.
 func (st *state) note(c change) {
 	st.log = append(st.log, c)
 	if err := c.apply(&st.view); err != nil {
@@ -74,7 +74,7 @@ func (st *state) begin(c *Config) {
 	}
 }
 
-// defaultConfig is what the zero Session goes by.
+// defaultConfig is the configuration of the zero Session.
 var defaultConfig = sync.OnceValue(func() *Config {
 	config, err := Config{}.withDefaults(NewMemoryStore())
 	if err != nil {
@@ -83,7 +83,7 @@ var defaultConfig = sync.OnceValue(func() *Config {
 	return &config
 })
 
-// newSession returns a loaded session that nobody keeps.
+// newSession returns a loaded session that is not stored.
 func newSession(config *Config, base *Record) *Session {
 	st := &state{base: base, view: newDraft(config, base, settings{})}
 	if base != nil && base.Binding.bound() {
@@ -96,7 +96,7 @@ func newSession(config *Config, base *Record) *Session {
 // handlers, with NewContext. Package sessiontest makes such sessions from a user and values.
 func Detached(record *Record) *Session { return newSession(defaultConfig(), record) }
 
-// open loads the session if need be, and returns its state with the lock held.
+// open loads the session if it is not loaded yet. It returns the session's state, and holds the lock until close.
 func (s *Session) open() *state {
 	s.mu.Lock()
 	if s.state != nil {
@@ -141,7 +141,8 @@ func (s *Session) load() {
 	failure = s.request.load(st)
 }
 
-// close unlocks the session and tells what came up meanwhile. During a commit of the request, the commit does that.
+// close unlocks the session. Then it tells the events and log lines that were noted meanwhile. While a commit of the
+// request is under way, the commit tells them.
 func (s *Session) close() {
 	untold := s.request != nil && len(s.request.untold) > 0 && !s.request.commits.underWay()
 	s.mu.Unlock()
@@ -150,7 +151,7 @@ func (s *Session) close() {
 	}
 }
 
-// change makes a change that needs no answer. After the end of the request it is reported as lost.
+// change makes a change that has no error to return. After the end of the request it reports the change as lost.
 func (s *Session) change(op string, f func(*state)) {
 	st := s.open()
 	defer s.close()
@@ -178,8 +179,8 @@ func (s *Session) raw(key string) json.RawMessage {
 	return st.view.get(key)
 }
 
-// decode reads raw into dst, without the lock: a type's own decoding is the application's code. It notes a value that does
-// not fit, and leaves dst alone then.
+// decode reads raw into dst. It does not hold the lock, because a type's own decoding is the application's code. If the
+// value does not fit, it notes that, and leaves dst as it is.
 func (s *Session) decode(key string, raw json.RawMessage, dst any) bool {
 	err := decodeValue(key, raw, dst)
 	if err == nil {
@@ -194,7 +195,7 @@ func (s *Session) decode(key string, raw json.RawMessage, dst any) bool {
 	return false
 }
 
-// fail notes that a value can't be stored: there is no commit.
+// fail notes that a value can't be stored. Nothing is committed then.
 func (s *Session) fail(op string, err error) {
 	s.change(op, func(st *state) { st.encodeErr = cmp.Or(st.encodeErr, err) })
 }
@@ -282,7 +283,7 @@ const maxUpdateTries = 1000
 
 var errUpdateUsesSession = errors.New("its function must not change the session")
 
-// update makes f's change of a value, without holding the lock while f runs.
+// update replaces a value by f's result. It does not hold the lock while f runs.
 func (s *Session) update(key string, f updateFunc) {
 	for range maxUpdateTries {
 		old := s.raw(key)
@@ -298,7 +299,7 @@ func (s *Session) update(key string, f updateFunc) {
 	s.fail("Update", fmt.Errorf("session: Update of key %q: %w", key, errUpdateUsesSession))
 }
 
-// noteUpdate notes an update that made raw of old, unless the value is another one now.
+// noteUpdate notes an update that has changed the value from old to raw, unless the value is another one now.
 func (s *Session) noteUpdate(key string, old, raw json.RawMessage, f updateFunc) (noted bool) {
 	noted = true
 	s.change("Update", func(st *state) {
@@ -312,7 +313,7 @@ func (s *Session) noteUpdate(key string, old, raw json.RawMessage, f updateFunc)
 	return noted
 }
 
-// lifecycle makes a change of the session itself, and returns why it can't be made.
+// lifecycle makes a change of the session itself. It returns an error if the change can't be made.
 func (s *Session) lifecycle(f func(*state) error) error {
 	st := s.open()
 	defer s.close()
@@ -325,10 +326,10 @@ func (s *Session) lifecycle(f func(*state) error) error {
 	return f(st)
 }
 
-// cookieSent reports whether the response's header has left. It is called with the lock held.
+// cookieSent reports whether the response's header has been sent. The caller holds the lock.
 func (s *Session) cookieSent() bool { return s.request != nil && s.request.stage != open }
 
-// errInRevalidate is what calls return that Config.Revalidate must not make.
+// errInRevalidate is the error of methods that Config.Revalidate must not call.
 var errInRevalidate = errors.New("session: it can't be called in Config.Revalidate")
 
 // Regenerate gives the session a new ID, and keeps its values and its lifetime. Call it when the session gets more
@@ -423,7 +424,7 @@ func (s *Session) Destroy() error {
 		if st.isUnproven() {
 			return ErrUnproven
 		}
-		st.encodeErr = nil // it was about values that are gone
+		st.encodeErr = nil // it was about values that are gone now
 		st.note(destroy{})
 		if s.cookieSent() && st.base != nil {
 			return ErrResponseStarted

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// What a session shows of itself, beside its values.
+// This file has the methods that read a session, except its values.
 
 // ID returns the session's ID. It is public: it opens nothing, and may appear in logs and pages. It is empty if there
 // is no session. After Regenerate or Login it is the new one. If several requests adopt one old session at the same

@@ -92,6 +92,6 @@ func WithClock(ctx context.Context, clock func() time.Time) context.Context {
 
 type pastCacheKey struct{}
 
-// pastCache reports whether a load is to be answered by the store itself and not by a cache in this process: Session.Save
-// asks whether the session still stands.
+// pastCache reports whether the store itself must answer a load, and not a cache in this process. For example,
+// Session.Save asks whether the session is still valid.
 func pastCache(ctx context.Context) bool { return ctx.Value(pastCacheKey{}) != nil }

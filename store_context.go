@@ -7,16 +7,17 @@ import (
 	"github.com/doorman-go/session/internal/deadline"
 )
 
-// storeContext is the context of one load or commit: the request's values and a deadline, with the Manager's clock. It
-// does not have the session, so that a store's hooks and decorators can't use one that waits for them.
+// storeContext is the context of one load or commit. It has the request's values, a deadline, and the Manager's clock.
+// It does not have the session, because the session waits for the store: a hook or decorator of the store that used it
+// would wait for itself.
 type storeContext struct {
 	deadline.Context
 	clock     func() time.Time
 	pastCache bool               // a cache in this process must not answer
-	kept      map[string]*Record // what it answered already, by ID
+	kept      map[string]*Record // records that the near cache has already returned, by ID
 }
 
-// storeContext returns the context for one load or commit, which must be released.
+// storeContext returns the context for one load or commit. The caller must release it.
 func (m *Manager) storeContext(ctx context.Context, timeout time.Duration) *storeContext {
 	c := &storeContext{clock: m.config.Clock}
 	c.Init(ctx, timeout)

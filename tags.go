@@ -9,7 +9,7 @@ import (
 
 const (
 	maxTag    = 256  // bytes
-	maxTagged = 1000 // sessions that one tag finds; each costs the login of the next one some 80 bytes
+	maxTagged = 1000 // sessions of one tag; each adds some 80 bytes to the record that the next login reads and writes
 )
 
 // SetTag gives the session a tag, by which Manager.RevokeTag finds it: for example the sid of an identity provider, for
@@ -34,7 +34,8 @@ func (s *Session) SetTag(tag string) {
 // Tag returns the tag that SetTag set, or "".
 func (s *Session) Tag() string { return s.view().Tag }
 
-// tagStore returns where tags are indexed: beside the sessions or, where these are in cookies, beside what has ended.
+// tagStore returns the store that keeps the records of tags: the store of the sessions, or if these are in cookies, the
+// store of WithRevocations.
 func (m *Manager) tagStore() (Store, error) {
 	inCookie, ok := m.store.(interface{ Revocations() Store })
 	if !ok {
@@ -46,8 +47,8 @@ func (m *Manager) tagStore() (Store, error) {
 	return nil, errNoRevocations
 }
 
-// indexTag has the tag of next find it, before next is stored: so no session with a tag is ever missed. What is found and
-// was never stored does no harm.
+// indexTag enters the ID of next in the record of its tag. It does so before next is stored, so that RevokeTag never
+// misses a session. An ID of a session that was never stored does no harm.
 func (q *request) indexTag(call *storeContext, s *step, next *Record) error {
 	old := s.base
 	switch {
@@ -80,8 +81,8 @@ func (q *request) indexTag(call *storeContext, s *step, next *Record) error {
 	return err
 }
 
-// errTag is wrapped by the error of a tag that the session can't have. It is the application's fault, and no failure of
-// the store.
+// errTag is wrapped by the error of a tag that the session can't have. Such an error is the application's fault, not a
+// failure of the store.
 var errTag = errors.New("session: the tag can't be set")
 
 // RevokeTag ends the sessions that have this tag, of any user, and returns how many live ones it ended. It is no error
@@ -120,8 +121,8 @@ func (m *Manager) revokeTag(ctx context.Context, tag string, as endAs) (ended in
 	return ended, OpEnd, err
 }
 
-// endTagged ends a session that the tag found, unless it has another tag now. One that is not there may be about to be
-// stored.
+// endTagged ends a session from the record of the tag, unless the session has another tag now. If it is not stored, it
+// gets a tombstone too, because a login may be about to store it.
 func (m *Manager) endTagged(ctx context.Context, r *Record, tag string, as endAs) (ending, error) {
 	if store, ok := m.store.(UserEnder); ok {
 		defer m.watches.userMayHaveEnded(r.User)

@@ -14,7 +14,7 @@ import (
 type Token struct {
 	id    string
 	realm string
-	room  int     // bytes that its value may have in a cookie; zero for maxCookie
+	room  int     // how many bytes its value may have in a cookie; zero for maxCookie
 	value *string // behind a pointer, so that fmt does not print it from a struct that holds a Token either
 }
 
@@ -58,8 +58,8 @@ func (t Token) MarshalText() ([]byte, error) { return []byte(t.id), nil }
 
 const (
 	secretSize = 32 // bytes of randomness in a server token: 256 bits, ASVS 5.0 7.2.3 asks for 128
-	checkSize  = 4  // bytes that tell garbage before a store is asked
-	idSize     = 24 // bytes of the hash that are the ID
+	checkSize  = 4  // bytes of a checksum, by which garbage is refused without asking a store
+	idSize     = 24 // bytes of the hash that make up the ID
 	tokenSize  = (secretSize + checkSize) / 3 * 4
 )
 
@@ -75,15 +75,15 @@ func newToken(realm string) Token {
 	return Token{id: base64url.EncodeToString(sum[:idSize]), realm: realm, value: &value}
 }
 
-// newToken makes a server token, as long as no store replaces its value.
+// newToken makes a server token. A store that keeps the session in the cookie replaces its value.
 func (c *Config) newToken() Token {
 	t := newToken(c.Realm)
 	t.room = maxCookie - len(c.Name)
 	return t
 }
 
-// tokenSum hashes a token's secret: the first idSize bytes are the ID, the next ones the check. The realm is part of it, so
-// that managers of different realms with one store do not accept each other's tokens.
+// tokenSum hashes a token's secret. The first idSize bytes are the ID, and the next checkSize bytes the checksum. The
+// realm is hashed too, so that Managers of different realms with one store do not accept each other's tokens.
 func tokenSum(realm string, secret []byte) [sha256.Size]byte {
 	var buf [128]byte
 	b := append(buf[:0], "doorman session token\x00"...)
@@ -93,9 +93,9 @@ func tokenSum(realm string, secret []byte) [sha256.Size]byte {
 	return sha256.Sum256(b)
 }
 
-// parseToken reads a cookie's value. It has one of two shapes: a server token of 48 characters, or what a store sealed,
-// a dot and a checksum. In both, garbage is told from what could be a token without asking a store; and as the shape
-// says which it is, nobody has to know the kind of the store.
+// parseToken reads a cookie's value. The value has one of two forms: a server token of 48 characters, or a sealed
+// value, a dot and a checksum. Both have a checksum, so that garbage is refused without asking a store. The form says
+// which kind of token it is, so parseToken does not need to know the kind of the store.
 func parseToken(realm, value string) (Token, bool) {
 	if t, ok := parseServerToken(realm, value); ok {
 		return t, true
@@ -116,18 +116,18 @@ func parseServerToken(realm, value string) (Token, bool) {
 	if len(value) != tokenSize {
 		return Token{}, false
 	}
-	if n, err := base64url.Decode(raw[:], []byte(value)); err != nil || n != len(raw) { // it passes over line ends, and then there are too few
+	if n, err := base64url.Decode(raw[:], []byte(value)); err != nil || n != len(raw) { // Decode skips line ends
 		return Token{}, false
 	}
 	sum := tokenSum(realm, raw[:secretSize])
 	if string(raw[secretSize:]) != string(sum[idSize:idSize+checkSize]) {
 		return Token{}, false
 	}
-	kept := value // a copy, so that it is on the heap only here
+	kept := value // a copy, so that value is on the heap only if it is a token
 	return Token{id: base64url.EncodeToString(sum[:idSize]), realm: realm, value: &kept}, true
 }
 
-// cookieValue returns what the cookie carries for t: the reverse of parseToken.
+// cookieValue returns the cookie's value for t. It is the reverse of parseToken.
 func (t Token) cookieValue() string {
 	value := t.Value()
 	if _, ok := parseServerToken(t.realm, value); ok {
@@ -140,14 +140,14 @@ func (t Token) cookieValue() string {
 // checksumSize is what cookieValue adds to a sealed value.
 const checksumSize = len(".1234")
 
-// checksum returns four characters for the sealed value. It only keeps garbage from the store: whoever wants to can
-// compute it, and then meets the seal. Adler-32 reads the text where it stands, which the faster CRCs do not; of its 32
-// bits those are left out that texts of one length have in common.
+// checksum returns four characters for the sealed value. It only keeps garbage away from the store. Anybody can compute
+// it, but nobody can forge the seal. Adler-32 allocates nothing here, unlike the faster CRCs. Of its 32 bits it leaves
+// out the 8 that hardly differ between texts of the same length.
 func checksum(realm, sealed string) (text [4]byte) {
 	sum := adler32.Checksum([]byte(realm)) ^ adler32.Checksum([]byte(sealed))
 	base64url.Encode(text[:], []byte{byte(sum >> 24), byte(sum >> 16), byte(sum)})
 	return text
 }
 
-// sealed reports whether the session is in the cookie itself, as against kept under the token's ID.
+// sealed reports whether the session is in the cookie itself. Otherwise a store keeps it under the token's ID.
 func (t Token) sealed() bool { return t.value != nil && len(*t.value) != tokenSize }

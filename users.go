@@ -23,11 +23,12 @@ type Info struct {
 	DeviceBound     bool      // its browser has registered a key of its device (Config.BindDevice)
 }
 
-// byLogin orders sessions by the time of their logins; where that of an adopted one is not known, by its adoption.
+// byLogin orders sessions by the times of their logins.
 func byLogin(a, b *Record) int {
 	return cmp.Or(loginOf(a).Compare(loginOf(b)), cmp.Compare(a.ID, b.ID))
 }
 
+// loginOf returns the time of a session's login. If that is not known of an adopted session, the adoption counts.
 func loginOf(r *Record) time.Time {
 	if r.AuthenticatedAt.IsZero() {
 		return r.CreatedAt
@@ -111,13 +112,13 @@ func (m *Manager) revoke(ctx context.Context, user, id string, as endAs) error {
 	}
 	ended, err := m.endLoaded(ctx, NewToken(known.ID, "").WithRealm(m.config.Realm), known, as)
 	if err == nil && !ended.put {
-		return ErrNotFound // it has ended by itself meanwhile
+		return ErrNotFound // it has ended meanwhile
 	}
 	return err
 }
 
-// loadFollowing returns the user's session with this ID, or what it goes on as: live or a tombstone. A successor that is
-// not there yet is one to end.
+// loadFollowing returns the record of the user's session with this ID, or of its last successor: a live record or a
+// tombstone. If a successor is not stored yet, it returns the tombstone that names it, so that the caller can end it.
 func (m *Manager) loadFollowing(ctx context.Context, user, id string) (*Record, error) {
 	var known *Record
 	for {
@@ -157,7 +158,7 @@ func (m *Manager) RevokeUser(ctx context.Context, user string, except ...string)
 	})
 }
 
-// revokeMany has several sessions ended, and tells of it.
+// revokeMany calls revoke, which ends several sessions, and tells OnEvent.
 func (m *Manager) revokeMany(
 	ctx context.Context, kind Reason, user string, revoke func(context.Context, endAs) (int, Op, error),
 ) (int, error) {
@@ -203,8 +204,8 @@ func (m *Manager) revokeUser(ctx context.Context, user string, except []string, 
 	return 0, OpEnd, fmt.Errorf("%T can't revoke the sessions of a user: %w", m.store, errors.ErrUnsupported)
 }
 
-// withSuccessors returns the IDs and those that their sessions go on as. They are loaded after the list was: what a
-// session that is excepted goes on as, and is on the list, is known by then.
+// withSuccessors returns the IDs, and the IDs of their sessions' successors. Call it after the list was loaded: if the
+// list has a successor of an excepted session, the tombstone that names it is stored by then.
 func (m *Manager) withSuccessors(ctx context.Context, ids []string) (map[string]bool, error) {
 	all := make(map[string]bool)
 	for _, id := range ids {
@@ -229,7 +230,7 @@ func (m *Manager) withSuccessors(ctx context.Context, ids []string) (map[string]
 // endsAtOnce is how many sessions of a user are ended at the same time.
 const endsAtOnce = 32
 
-// endAll has the sessions listed ended, several at the same time. It returns how many were live.
+// endAll calls endOne for the listed sessions, for several at the same time. It returns how many live ones have ended.
 func (m *Manager) endAll(records []*Record, endOne func(*Record) (ending, error)) (int, error) {
 	var (
 		mu      sync.Mutex
@@ -241,7 +242,7 @@ func (m *Manager) endAll(records []*Record, endOne func(*Record) (ending, error)
 	)
 	end := func(r *Record) {
 		defer func() {
-			if p := recover(); p != nil { // the store's: it belongs to who called
+			if p := recover(); p != nil { // the store panicked: endAll panics in the caller's goroutine
 				mu.Lock()
 				defer mu.Unlock()
 				panics = p
@@ -257,7 +258,7 @@ func (m *Manager) endAll(records []*Record, endOne func(*Record) (ending, error)
 	}
 	now := m.config.Clock()
 	for _, r := range records {
-		if r.condition(now) != absent { // what a tombstone whose minute is over names, is on the list itself
+		if r.condition(now) != absent { // the successor of a tombstone that is over is on the list itself
 			work <- r
 		}
 	}
@@ -276,8 +277,9 @@ func (m *Manager) endAll(records []*Record, endOne func(*Record) (ending, error)
 	return ended, failure
 }
 
-// withStored adds the stored ID of this request's session where its new one is named: Session.ID returns the new one as
-// soon as Regenerate or Login is called, and the store does not know that yet. Login's values may come from there.
+// withStored adds the stored ID of this request's session if ids has its new ID. Session.ID returns the new ID right
+// after Regenerate or Login, but the store does not know it before the commit. The old session must not end before
+// that, because Login may take values from it.
 func (m *Manager) withStored(ctx context.Context, ids []string) []string {
 	s, ok := ctx.Value(managerKey{m}).(*Session)
 	if !ok {
@@ -295,13 +297,14 @@ func (m *Manager) withStored(ctx context.Context, ids []string) []string {
 // userTimeouts is how many times Config.StoreTimeout the work on all sessions of a user may take.
 const userTimeouts = 10
 
-// userTime returns how long it may take. What is listed first is ended last, and what it was regenerated to meanwhile is found
-// by its tombstone only, which has to stand then.
+// userTime returns how long that work may take. A session that was listed at the start may be ended last. If it was
+// regenerated meanwhile, only its tombstone leads to the successor. So the work must be done before the tombstone is
+// over.
 func (m *Manager) userTime() time.Duration {
 	return min(userTimeouts*m.config.StoreTimeout, tombstoneLife/2)
 }
 
-// userError returns the failure of a store as a *StoreError; what is no failure, as it is.
+// userError returns the failure of a store as a *StoreError. An error that is no failure stays as it is.
 func userError(op Op, err error) error {
 	if errors.Is(err, ErrNotFound) || errors.Is(err, errors.ErrUnsupported) {
 		return err
@@ -319,8 +322,8 @@ func (m *Manager) tell(ctx context.Context, event Event) {
 // evictMost is how many sessions of a user one login ends.
 const evictMost = 100
 
-// enforceMaxPerUser ends the oldest sessions of the user who has just logged in, over the maximum. The login stands if
-// that fails: an event tells, and the next login ends more.
+// enforceMaxPerUser ends the oldest sessions of the user who has just logged in, as many as are over the maximum. If
+// that fails, the login stays valid, an event tells, and the next login ends more.
 func (q *request) enforceMaxPerUser(ctx context.Context, latest *Record) {
 	m := q.manager
 	store, ok := m.store.(UserStore)
@@ -334,7 +337,7 @@ func (q *request) enforceMaxPerUser(ctx context.Context, latest *Record) {
 	}
 	now := m.config.Clock()
 	records = slices.DeleteFunc(slices.Clone(records), func(r *Record) bool { return r.condition(now) != live })
-	slices.SortFunc(records, byLogin) // every process takes the same ones for the oldest, so logins at once leave the maximum
+	slices.SortFunc(records, byLogin) // the same order in every process, so that parallel logins end the same sessions
 	over := len(records) - m.config.MaxPerUser
 	for _, r := range records[:min(max(over, 0), evictMost)] {
 		result, err := m.endSession(ctx, NewToken(r.ID, "").WithRealm(r.Realm), r, endAs{revoked: true, reason: ReasonOverLimit})

@@ -17,7 +17,7 @@ import (
 // Values are the values of a session by key, each as a JSON text. They are kept in the record's binary form, and a
 // value is looked up when it is read. They never change. The zero Values is empty.
 type Values struct {
-	packed []byte // sorted by key; of each the key and the JSON text, both with their length in front
+	packed []byte // sorted by key; for each value: the key and the JSON text, both with their length in front
 	n      int
 }
 
@@ -74,12 +74,12 @@ func cutText(b []byte) (text, rest []byte) {
 	return b[n:end:end], b[end:]
 }
 
-// edits are values that lie over others, sorted by key.
+// edits are values that replace others, sorted by key.
 type edits []edit
 
 type edit struct {
 	key string
-	raw json.RawMessage // nil for a deleted one
+	raw json.RawMessage // nil for a value that is deleted
 }
 
 func editsOf(m map[string]json.RawMessage) edits {
@@ -105,7 +105,7 @@ func (e edits) with(key string, raw json.RawMessage) edits {
 	return slices.Insert(e, i, edit{key, raw})
 }
 
-// edit returns the values with those of edits in place of the ones there were.
+// edit returns the values, with the edits applied.
 func (v Values) edit(edits edits) Values {
 	if len(edits) == 0 {
 		return v
@@ -128,7 +128,8 @@ func (v Values) edit(edits edits) Values {
 	return next.trimmed()
 }
 
-// moveUpTo appends the entries of packed that stand before key, passes over that of key, and returns those behind it.
+// moveUpTo appends the entries of packed that come before key. It skips the entry of key, and returns the entries after
+// it.
 func (v *Values) moveUpTo(key string, packed []byte) (rest []byte) {
 	moved := 0
 	for moved < len(packed) {
@@ -156,7 +157,7 @@ func (v *Values) add(key string, raw json.RawMessage) {
 	v.n++
 }
 
-// trimmed gives back the memory of what was replaced or deleted, if that is much.
+// trimmed frees the memory of values that were replaced or deleted, if that is much.
 func (v Values) trimmed() Values {
 	switch spare := cap(v.packed) - len(v.packed); {
 	case v.n == 0:
@@ -219,7 +220,8 @@ func (v *Values) UnmarshalJSON(b []byte) error {
 	return nil
 }
 
-// decodeObject is json.Unmarshal into m, except that it refuses what that would alter or drop.
+// decodeObject is json.Unmarshal into m, except that it refuses JSON that json.Unmarshal would alter, or read only in
+// part.
 func decodeObject(b []byte) (m map[string]json.RawMessage, ok bool) {
 	d := json.NewDecoder(bytes.NewReader(b))
 	if open, err := d.Token(); err != nil || open != json.Delim('{') || !utf8.Valid(b) {

@@ -48,7 +48,7 @@ func (s *Session) Watch(ctx context.Context) context.Context {
 		failure = errInRevalidate
 	case id == "":
 		failure = ErrSessionEnded
-	case s.request == nil: // nobody keeps it, and nothing ends it
+	case s.request == nil: // no store keeps it, so nothing ends it
 		return ctx
 	}
 	watching, end := context.WithCancelCause(ctx)

@@ -12,17 +12,17 @@ import (
 )
 
 const (
-	lookEvery  = 30 * time.Second // after which a watched session is looked at again
-	lookAtOnce = 64               // sessions at the same time
-	lookTick   = time.Second / 4  // after which Config.Clock is asked at the latest: it need not go like real time
-	beginLife  = time.Minute      // how long a session that is watched before it is stored may take until it is
+	lookEvery  = 30 * time.Second // a watched session is checked this often
+	lookAtOnce = 64               // how many sessions are checked at the same time
+	lookTick   = time.Second / 4  // Config.Clock is asked at least this often, because it may run faster than real time
+	beginLife  = time.Minute      // how long a session may be watched before it is stored
 )
 
-// watches are the sessions that are watched under one Manager. One goroutine looks at those that are due, and is there as
-// long as something is watched. That a session may have ended makes it due at once.
+// watches are the sessions that are watched under one Manager. One goroutine checks those that are due. It runs only
+// while something is watched. A session that may have ended becomes due at once.
 type watches struct {
 	manager *Manager
-	count   atomic.Int64  // of byID, so that an ending costs next to nothing where nothing is watched
+	count   atomic.Int64  // the length of byID, so that an ending costs next to nothing if nothing is watched
 	wake    chan struct{} // holds a value when something has become due
 
 	mu      sync.Mutex
@@ -31,24 +31,24 @@ type watches struct {
 	running bool
 }
 
-// watched is a session that is watched, be it over several connections.
+// watched is a session that is watched, by one connection or several.
 type watched struct {
 	id      string
 	since   time.Time
 	known   watchedFacts
 	first   *watcher
 	due     time.Time
-	place   int  // in the heap; -1 while it is not there, since it is looked at
-	again   bool // it became due while it was looked at
+	place   int  // in the heap; -1 while the session is checked and not in the heap
+	again   bool // it became due while it was checked
 	dropped bool
 }
 
-// watchedFacts are what a request, or a look at the store, tells of a session.
+// watchedFacts is what is known of a session, from a request or from a check.
 type watchedFacts struct {
 	user   string
 	endsAt time.Time
 	stored bool     // it was seen in the store
-	cookie *Session // where the session is in the cookie: of the request, which knows the latest one
+	cookie *Session // the request's Session, which knows the latest cookie; nil if a server store keeps the session
 }
 
 // watcher is one context, in the list of its session.
@@ -71,7 +71,7 @@ func (s *Session) watchedFacts(id string) watchedFacts {
 	return facts
 }
 
-// add watches a session for one context, until that ends.
+// add watches a session for one context, until that context ends.
 func (w *watches) add(ctx context.Context, end context.CancelCauseFunc, id string, facts watchedFacts) {
 	one := &watcher{end: end}
 	w.mu.Lock()
@@ -127,7 +127,7 @@ func (w *watches) remove(session *watched, one *watcher) {
 	}
 }
 
-// drop forgets a session. It is called with the lock held, as lookSoon.
+// drop forgets a session. The caller holds the lock, here and in lookSoon.
 func (w *watches) drop(session *watched) {
 	if session.dropped {
 		return
@@ -154,7 +154,7 @@ func (w *watches) lookSoon(session *watched) {
 	}
 }
 
-// mayHaveEnded is told of sessions that may have ended, by their IDs, and with "" that any may.
+// mayHaveEnded makes the session with this ID due, because it may have ended. With "" it makes all sessions due.
 func (w *watches) mayHaveEnded(id string) {
 	if w.count.Load() == 0 {
 		return
@@ -170,7 +170,7 @@ func (w *watches) mayHaveEnded(id string) {
 	}
 }
 
-// userMayHaveEnded is told of users whose sessions may have ended.
+// userMayHaveEnded makes all sessions of the user due, because they may have ended.
 func (w *watches) userMayHaveEnded(user string) {
 	if w.count.Load() != 0 {
 		w.lookAtThose(func(s *watched) bool { return s.known.user == user })
@@ -187,7 +187,7 @@ func (w *watches) lookAtThose(meant func(*watched) bool) {
 	}
 }
 
-// run looks at sessions when they are due, until none was watched for a while.
+// run checks sessions when they are due. It returns when nothing is watched any more.
 func (w *watches) run() {
 	if store, ok := w.manager.store.(EndNotifier); ok {
 		stop := store.NotifyEnds(w.mayHaveEnded)
@@ -219,7 +219,7 @@ func (w *watches) stopIfIdle() bool {
 	return !w.running
 }
 
-// takeDue returns some of the sessions that are due, and otherwise how long to wait.
+// takeDue returns some of the sessions that are due. If none is due, it returns how long to wait.
 func (w *watches) takeDue() (batch []*watched, wait time.Duration) {
 	now := w.manager.config.Clock()
 	w.mu.Lock()
@@ -227,7 +227,7 @@ func (w *watches) takeDue() (batch []*watched, wait time.Duration) {
 	for len(w.due) > 0 && len(batch) < lookAtOnce {
 		first := w.due[0]
 		left := first.due.Sub(now)
-		if left > 0 && left <= lookEvery { // more than that is a clock that was set back
+		if left > 0 && left <= lookEvery { // more than that means that the clock was set back
 			return batch, min(left, lookTick)
 		}
 		heap.Pop(&w.due)
@@ -237,7 +237,7 @@ func (w *watches) takeDue() (batch []*watched, wait time.Duration) {
 	return batch, lookTick
 }
 
-// lookAt asks the store for sessions, and ends the contexts of those that have ended.
+// lookAt checks sessions in the store, and ends the contexts of those that have ended.
 func (w *watches) lookAt(batch []*watched) {
 	var looks sync.WaitGroup
 	for _, session := range batch[1:] {
@@ -262,7 +262,7 @@ func (w *watches) look(session *watched) {
 	}
 }
 
-// dropEnded forgets a session that has ended, and returns who watched it.
+// dropEnded forgets a session that has ended, and returns its watchers.
 func (w *watches) dropEnded(session *watched) (watchers []*watcher) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -274,7 +274,7 @@ func (w *watches) dropEnded(session *watched) (watchers []*watcher) {
 	return watchers
 }
 
-// lookAgain puts a session back, to be looked at when it may end, and after a while in any case.
+// lookAgain puts a session back into the heap. It is due at its expected end, and after lookEvery in any case.
 func (w *watches) lookAgain(session *watched, facts watchedFacts) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -292,9 +292,10 @@ func (w *watches) lookAgain(session *watched, facts watchedFacts) {
 	heap.Push(&w.due, session)
 }
 
-var errLookPanicked = errors.New("session: the look at a watched session panicked")
+var errLookPanicked = errors.New("session: the check of a watched session panicked")
 
-// load asks the store, past all caches, for a session. A panic is the store's, or the observer's: the goroutine is nobody's.
+// load loads a session from the store, past all caches. It turns a panic of the store or the observer into an error,
+// because no request owns this goroutine.
 func (w *watches) load(id string, facts *watchedFacts) (record *Record, err error) {
 	m := w.manager
 	call := m.storeContext(context.Background(), m.config.StoreTimeout)
@@ -303,7 +304,7 @@ func (w *watches) load(id string, facts *watchedFacts) (record *Record, err erro
 	defer func() {
 		if p := recover(); p != nil {
 			record, err = nil, fmt.Errorf("%w: %v", errLookPanicked, p)
-			m.log(call, slog.LevelError, "session: a watched session could not be looked at", "session", id, "error", err)
+			m.log(call, slog.LevelError, "session: a watched session could not be checked", "session", id, "error", err)
 		}
 	}()
 	token := facts.token(id, m.config.Realm)
@@ -317,8 +318,8 @@ func (w *watches) load(id string, facts *watchedFacts) (record *Record, err erro
 	return record, failure
 }
 
-// token returns what opens the session. Where it is in the cookie, that is the latest cookie that the request knows of, and
-// the last use is noted there: the cookie that it came with may have run out meanwhile.
+// token returns the token that opens the session. For a session in the cookie, that is the token of the latest cookie
+// that the request knows, because the cookie that came with the request may have expired. Then it also sets endsAt.
 func (f *watchedFacts) token(id, realm string) Token {
 	if f.cookie == nil {
 		return NewToken(id, "").WithRealm(realm)
@@ -332,7 +333,7 @@ func (f *watchedFacts) token(id, realm string) Token {
 	return st.token
 }
 
-// judge returns how the session has ended, or nil if it stands as far as is known.
+// judge returns how the session has ended, or nil if it is valid as far as is known.
 func (w *watches) judge(session *watched, facts *watchedFacts, record *Record, err error) error {
 	now := w.manager.config.Clock()
 	isOver := !now.Before(facts.endsAt)
@@ -346,7 +347,7 @@ func (w *watches) judge(session *watched, facts *watchedFacts, record *Record, e
 			isOver = record.condition(now) != live
 		}
 	case !errors.Is(err, ErrNotFound), !facts.stored && now.Sub(session.since) < beginLife:
-		// It is not known, or not stored yet.
+		// The store failed, or the session is not stored yet.
 	case !isOver:
 		return ErrSessionEnded
 	}
@@ -356,7 +357,7 @@ func (w *watches) judge(session *watched, facts *watchedFacts, record *Record, e
 	return nil
 }
 
-// dueHeap has the session that is due first in front.
+// dueHeap is a heap of sessions. The first one is due first.
 type dueHeap []*watched
 
 func (h dueHeap) Len() int           { return len(h) }

@@ -70,10 +70,10 @@ func FromGorilla(store sessions.Store, name string, convert Convert) func(*http.
 	}
 }
 
-// newFromGorilla returns what is known of a session before its values are looked at.
+// newFromGorilla returns the answer for a session as far as it is known before its values are read.
 func newFromGorilla(store sessions.Store, old *sessions.Session, name, value string) *session.Adopted {
 	options := old.Options
-	if options == nil { // a store by somebody else
+	if options == nil { // a store of another package
 		options = &sessions.Options{Path: "/"}
 	}
 	a := &session.Adopted{
@@ -87,8 +87,8 @@ func newFromGorilla(store sessions.Store, old *sessions.Session, name, value str
 	return a
 }
 
-// loadGorilla returns the old session and its end. The session is nil where the cookie names none; with an error it has
-// nothing but its ID.
+// loadGorilla returns the old session and its end. The session is nil if the cookie names none. If there is an error,
+// the session has only its ID.
 func loadGorilla(
 	store sessions.Store, r *http.Request, name, value string,
 ) (old *sessions.Session, end time.Time, err error) {
@@ -121,15 +121,15 @@ func codecsOf(store sessions.Store) []securecookie.Codec {
 	return nil
 }
 
-// openGorilla asks a store for the session of the request's cookie. With an error, the session is that which the cookie
-// names, if it names one.
+// openGorilla asks a store for the session of the request's cookie. If there is an error, it still returns the session
+// that the cookie names, if it names one.
 func openGorilla(store sessions.Store, r *http.Request, name string) (*sessions.Session, error) {
 	old, err := store.New(r, name)
 	if old == nil || old.IsNew && old.ID == "" {
 		old = nil
 	}
 	switch {
-	case errors.Is(err, fs.ErrNotExist): // of a FilesystemStore
+	case errors.Is(err, fs.ErrNotExist): // the error of a FilesystemStore
 		return old, errGone
 	case refusesCookie(err):
 		return old, unreadable(err)
@@ -141,14 +141,14 @@ func openGorilla(store sessions.Store, r *http.Request, name string) (*sessions.
 	return old, nil
 }
 
-// refusesCookie reports whether err tells of a cookie that can't be read, rather than of a store that can't answer or
-// that was not set up.
+// refusesCookie reports whether err means that the cookie can't be read. Otherwise the store can't answer, or was not
+// set up.
 func refusesCookie(err error) bool {
 	refused, ok := errors.AsType[securecookie.MultiError](err)
 	return ok && (refused.IsDecode() || !refused.IsUsage() && !refused.IsInternal())
 }
 
-// withoutPath takes the name of a session's file, which is its ID, out of a file system's error.
+// withoutPath takes the path out of a file system's error, because the name of a session's file is its ID.
 func withoutPath(err error) error {
 	if pathError, ok := errors.AsType[*fs.PathError](err); ok {
 		return fmt.Errorf("%s: %w", pathError.Op, pathError.Err)
@@ -156,10 +156,10 @@ func withoutPath(err error) error {
 	return err
 }
 
-// gorillaToken returns what tells this session from others, and can't be computed from what the old store keeps. For a
-// server store it is a hash of the ID with the key that signs the cookies; where that is not known, the ID. For a
-// cookie that holds the session it is a hash of what it stands for: base64 can be written in more than one way, and
-// nobody may take a cookie over again by writing it differently.
+// gorillaToken returns the token that identifies this session. Nobody can compute it from the content of the old store.
+// For a server store it is a hash of the ID with the key that signs the cookies. If that key is not known, it is the
+// ID. For a cookie that has the session in it, it is a hash of the decoded value: base64 has more than one spelling,
+// and nobody may adopt a session twice by spelling its cookie differently.
 func gorillaToken(codecs []securecookie.Codec, id, value string) string {
 	var key []byte
 	content := []byte(id)
@@ -178,14 +178,14 @@ func gorillaToken(codecs []securecookie.Codec, id, value string) string {
 	return base64.RawURLEncoding.EncodeToString(hash.Sum(nil))
 }
 
-// removeGorilla returns the cookie that removes the store's.
+// removeGorilla returns the cookie that removes the store's cookie.
 func removeGorilla(name string, options sessions.Options) *http.Cookie {
 	options.MaxAge = -1
 	return sessions.NewCookie(name, "", &options)
 }
 
-// forgetGorilla returns the function that deletes a session in a server store, which gorilla does by a Save with a
-// negative age. It keeps nothing of the request.
+// forgetGorilla returns the function that deletes a session in a server store. Gorilla does this by a Save with a
+// negative age. The function does not keep the request.
 func forgetGorilla(store sessions.Store, name, id string) func(context.Context) error {
 	return func(ctx context.Context) error {
 		old := sessions.NewSession(store, name)
@@ -198,14 +198,14 @@ func forgetGorilla(store sessions.Store, name, id string) func(context.Context) 
 	}
 }
 
-// discard is the response that a store puts its cookie into when it deletes a session.
+// discard is a response for the cookie that a store sets when it deletes a session.
 type discard struct{}
 
 func (discard) Header() http.Header         { return http.Header{} }
 func (discard) Write(b []byte) (int, error) { return len(b), nil }
 func (discard) WriteHeader(int)             {}
 
-// textKeys returns values under keys that are texts.
+// textKeys returns the values with their keys as texts.
 func textKeys(values map[any]any) (map[string]any, error) {
 	texts := make(map[string]any, len(values))
 	for key, value := range values {

@@ -14,9 +14,10 @@ import (
 	"github.com/gorilla/sessions"
 )
 
-// sealEnd returns when a cookie that securecookie has verified ends: when the first of ages is over, of those that are
-// not over. The store has accepted the cookie all the same, so those did not count for it. Where all are over, by the
-// Manager's clock, it is the last of them. An age of zero is without end; so is a zero time.
+// sealEnd returns when a cookie that securecookie has verified ends: when the first of ages is over. It leaves out ages
+// that are over already, because the store has accepted the cookie, so they do not apply to it. If all ages are over,
+// by the Manager's clock, it returns the last end. An age of zero never ends. A zero time means that the cookie never
+// ends.
 func sealEnd(value string, now time.Time, ages ...time.Duration) (end time.Time) {
 	sealed, ok := sealedAt(value)
 	if !ok {
@@ -51,7 +52,7 @@ func sealedAt(value string) (at time.Time, ok bool) {
 	return time.Unix(n, 0), err == nil
 }
 
-// codecAges returns for how long each of the codecs accepts what it has sealed: zero for ever.
+// codecAges returns how long each of the codecs accepts a value that it has sealed. Zero means for ever.
 func codecAges(codecs []securecookie.Codec) (ages []time.Duration) {
 	for _, codec := range codecs {
 		if age := codecField(codec, "maxAge"); age.IsValid() && age.CanInt() {
@@ -61,7 +62,7 @@ func codecAges(codecs []securecookie.Codec) (ages []time.Duration) {
 	return ages
 }
 
-// codecKey returns the key that the first of the codecs signs with, or nil if it does not tell.
+// codecKey returns the key with which the first of the codecs signs, or nil if it can't be read.
 func codecKey(codecs []securecookie.Codec) []byte {
 	if len(codecs) == 0 {
 		return nil
@@ -84,7 +85,7 @@ func codecField(codec securecookie.Codec, name string) reflect.Value {
 
 func seconds(n int) time.Duration { return time.Duration(n) * time.Second }
 
-// earlier returns the earlier of two ends, of which zero means that it is not known.
+// earlier returns the earlier of two ends. A zero time means that an end is not known.
 func earlier(a, b time.Time) time.Time {
 	if a.IsZero() || !b.IsZero() && b.Before(a) {
 		return b
@@ -92,9 +93,9 @@ func earlier(a, b time.Time) time.Time {
 	return a
 }
 
-// openRediStore is openGorilla for a RediStore, with the end of the session's key. The store tells neither the prefix
-// of its keys nor the time to live. So the session is loaded by a copy of the store whose connection asks for the time
-// to live of the key that the store reads.
+// openRediStore is openGorilla for a RediStore. It also returns the end of the session's key. The store tells neither
+// the prefix of its keys nor their time to live. So a copy of the store loads the session. Its connection also asks for
+// the time to live of the key that the store reads.
 func openRediStore(
 	store *redistore.RediStore, r *http.Request, name string, now time.Time,
 ) (old *sessions.Session, end time.Time, err error) {
@@ -114,14 +115,15 @@ func openRediStore(
 	return old, end, err
 }
 
-// lifeConn is a connection that asks for the time to live of each key that is got.
+// lifeConn is a connection that asks for the time to live after each GET.
 type lifeConn struct {
 	redis.Conn
 	found bool
-	life  time.Duration // zero: without end
+	life  time.Duration // zero means without end
 }
 
-// keyWithoutEnd is the answer of PTTL for a key that stays. That for a key that is gone is less than a millisecond too.
+// keyWithoutEnd is the answer of PTTL for a key without an end. The answer for a key that is gone meanwhile is negative
+// too, and counts as a millisecond.
 const keyWithoutEnd = -1
 
 // Do implements redis.Conn.

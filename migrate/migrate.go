@@ -29,7 +29,8 @@ import (
 // other error counts as a failure of the old store: the request is answered with 503, and the next one tries again.
 type Convert func(values map[string]any, a *session.Adopted) error
 
-// apply has the application translate the values of an old session, and keeps to the end that it had.
+// apply calls Convert with the values of an old session. Then it makes sure that Deadline is not later than the old
+// end.
 func (c Convert) apply(values map[string]any, a *session.Adopted) error {
 	end := a.Deadline
 	a.Values = make(map[string]any)
@@ -42,17 +43,17 @@ func (c Convert) apply(values map[string]any, a *session.Adopted) error {
 	return nil
 }
 
-// errGone is the error for a cookie whose session the old store does not have. The functions for Config.Adopt name the
-// token beside each of their errors: the session may have been taken over, so that it is gone.
+// errGone is the error for a cookie whose session the old store does not have. The functions for Config.Adopt return
+// the token together with this error and all others, because the session may be gone because it was adopted before.
 var errGone = fmt.Errorf("migrate: the old store does not have the session: %w", session.ErrNotFound)
 
-// unreadable is the error for an old session, or a cookie, that makes no sense.
+// unreadable returns the error for an old session, or a cookie, that can't be read.
 func unreadable(err error) error {
 	return fmt.Errorf("migrate: the old session can't be read (%w): %w", session.ErrNotFound, err)
 }
 
-// oldCookie returns the value of the old library's cookie: the first of the name, which is the one that the old library
-// reads.
+// oldCookie returns the value of the old library's cookie. If there are several with this name, it is the first one,
+// which the old library reads too.
 func oldCookie(r *http.Request, name string) (value string, found bool) {
 	cookie, err := r.Cookie(name)
 	if err != nil || cookie.Value == "" {

@@ -13,7 +13,7 @@ import (
 	"github.com/doorman-go/session"
 )
 
-// rememberMe is the key under which scs keeps what RememberMe was called with.
+// rememberMe is the key under which scs keeps the argument of RememberMe.
 const rememberMe = "__rememberMe"
 
 // FromSCS returns a function for session.Config.Adopt that takes over the sessions of manager. Manager must have the
@@ -59,7 +59,7 @@ func FromSCS(manager *scs.SessionManager, convert Convert) func(*http.Request) (
 	}
 }
 
-// newFromSCS returns what is known of a session before its store is asked.
+// newFromSCS returns the answer for a session as far as it is known before its store is asked.
 func newFromSCS(manager *scs.SessionManager, token string) *session.Adopted {
 	return &session.Adopted{
 		Token:      token,
@@ -69,7 +69,7 @@ func newFromSCS(manager *scs.SessionManager, token string) *session.Adopted {
 	}
 }
 
-// removeSCS returns the cookie that removes the manager's.
+// removeSCS returns the cookie that removes the manager's cookie.
 func removeSCS(c scs.SessionCookie) *http.Cookie {
 	return &http.Cookie{
 		Name: c.Name, Domain: c.Domain, Path: c.Path, Secure: c.Secure, HttpOnly: c.HttpOnly, SameSite: c.SameSite,
@@ -77,8 +77,8 @@ func removeSCS(c scs.SessionCookie) *http.Cookie {
 	}
 }
 
-// findSCS asks the manager's store as the manager does: with a context where the store takes one. Some of these stores
-// have their other methods panic.
+// findSCS asks the manager's store as the manager does: with a context, if the store has methods for that. The other
+// methods of such a store may panic.
 func findSCS(ctx context.Context, manager *scs.SessionManager, token string) (b []byte, found bool, err error) {
 	store, ok := manager.Store.(interface {
 		FindCtx(context.Context, string) ([]byte, bool, error)
@@ -89,7 +89,7 @@ func findSCS(ctx context.Context, manager *scs.SessionManager, token string) (b 
 	return manager.Store.Find(scsKey(manager, token))
 }
 
-// deleteSCS deletes the session in the manager's store. One that is gone is no error to these stores.
+// deleteSCS deletes the session in the manager's store. For these stores it is no error if the session is gone.
 func deleteSCS(ctx context.Context, manager *scs.SessionManager, token string) error {
 	store, ok := manager.Store.(interface {
 		DeleteCtx(context.Context, string) error
@@ -100,7 +100,7 @@ func deleteSCS(ctx context.Context, manager *scs.SessionManager, token string) e
 	return manager.Store.Delete(scsKey(manager, token))
 }
 
-// scsKey returns what the manager's store keeps the session under.
+// scsKey returns the key under which the manager's store keeps the session.
 func scsKey(manager *scs.SessionManager, token string) string {
 	if !manager.HashTokenInStore {
 		return token

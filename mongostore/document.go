@@ -10,7 +10,7 @@ import (
 	"github.com/doorman-go/session"
 )
 
-// The fields of a document. What is compared is binary, so that no collation takes two texts for one.
+// The fields of a document. The fields that are compared are binary, so that no collation takes two texts for the same.
 const (
 	fieldID        = "_id"
 	fieldRevision  = "revision"
@@ -23,10 +23,10 @@ const (
 // onlyRecord is the projection of loads and lists.
 var onlyRecord = bson.D{{Key: fieldID, Value: 0}, {Key: fieldRecord, Value: 1}}
 
-// maxRecord is the most that MongoDB takes, less what stands beside the record.
+// maxRecord is the largest document of MongoDB, less the room for the other fields.
 const maxRecord = 16<<20 - 4<<10
 
-var errUnreadable = errors.New("mongostore: a document makes no sense")
+var errUnreadable = errors.New("mongostore: a document can't be read")
 
 func newDocument(r *session.Record) (bson.D, error) {
 	data, err := r.MarshalBinary()
@@ -49,8 +49,9 @@ func newDocument(r *session.Record) (bson.D, error) {
 	return document, nil
 }
 
-// keepUntil returns when the server may delete the record. A session's is rounded up to the full hour, so that most touches
-// leave the index alone. A date has milliseconds, so a tombstone's is rounded up to those.
+// keepUntil returns when the server may delete the record. For a session, the time is rounded up to the full hour, so
+// that most touches do not change the index. For a tombstone it is rounded up to the millisecond, the precision of a
+// date.
 func keepUntil(r *session.Record) time.Time {
 	if r.Ended {
 		return roundUp(r.KeepUntil(), time.Millisecond)

@@ -36,7 +36,7 @@ func (s *Store) CreateIndexes(ctx context.Context) error {
 	} else if err := index.checkKeepUntil(); err != nil {
 		return err
 	}
-	for _, index := range missing { // one by one, so that the failure of one is not the other's
+	for _, index := range missing { // one by one, so that if one fails, the other is still created
 		if _, err := s.collection.Indexes().CreateOne(ctx, index); err != nil {
 			return fmt.Errorf("mongostore: an index could not be created: %w", err)
 		}
@@ -48,7 +48,7 @@ func newIndex(field string, opts *options.IndexOptionsBuilder) mongo.IndexModel 
 	return mongo.IndexModel{Keys: bson.D{{Key: field, Value: 1}}, Options: opts}
 }
 
-// index is one that is there, as the server describes it.
+// index is an existing index, as the server describes it.
 type index struct {
 	name        string
 	description bson.Raw

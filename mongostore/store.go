@@ -132,7 +132,7 @@ func (s *Store) Swap(ctx context.Context, token session.Token, swaps ...session.
 	return token, nil
 }
 
-// replace makes one swap. If it was made before, it is made again, which changes nothing. A new record is an upsert: where
+// replace makes one swap. If it was made before, it is made again, which changes nothing. A new record is an upsert: if
 // another record has its ID, the index of IDs refuses it.
 func (s *Store) replace(ctx context.Context, swap session.Swap, document bson.D) error {
 	revisions := bson.A{text(swap.New.Revision)}
@@ -178,8 +178,8 @@ func (s *Store) End(ctx context.Context, tombstone *session.Record) (*session.Re
 	}
 }
 
-// endUnlessEnded puts a tombstone in the place of a session, or of nothing. Where a tombstone is, the index of IDs refuses
-// it. It returns what was there.
+// endUnlessEnded puts a tombstone in the place of a session, or if there is no record. If there is a tombstone already,
+// the index of IDs refuses this one. It returns the record that was there.
 func (s *Store) endUnlessEnded(ctx context.Context, id string, document bson.D) (*session.Record, error) {
 	raw, err := s.collection.FindOneAndReplace(ctx, bson.D{{Key: fieldID, Value: text(id)}, {Key: fieldEnded, Value: false}}, document,
 		options.FindOneAndReplace().SetUpsert(true).SetReturnDocument(options.Before)).Raw()
@@ -253,10 +253,10 @@ func alone(ctx context.Context) context.Context {
 	return mongo.NewSessionContext(ctx, nil)
 }
 
-// text returns s as what MongoDB compares byte by byte, whatever the collection's collation.
+// text returns s as binary data. MongoDB compares that byte by byte, whatever the collection's collation is.
 func text(s string) bson.Binary { return bson.Binary{Data: []byte(s)} }
 
-// userHash returns the key of a user's sessions. A hash keeps it short, and different realms and users apart.
+// userHash returns the key of a user's sessions. A hash is short, and differs for other realms and users.
 func userHash(realm, user string) bson.Binary {
 	sum := sha256.Sum256([]byte(strconv.Itoa(len(realm)) + ":" + realm + user))
 	return bson.Binary{Data: sum[:]}

@@ -114,7 +114,7 @@ func (i *Instrumentation) Instrument(config *session.Config) {
 
 // Observe is a session.Config.Observe.
 func (i *Instrumentation) Observe(ctx context.Context, call session.StoreCall) (done func(error)) {
-	ctx = context.WithoutCancel(ctx) // what is told at the end is told also where the operation was given up
+	ctx = context.WithoutCancel(ctx) // the end is reported even if the operation was cancelled
 	begun := time.Now()
 	attributes := i.with(keyOperation.String(call.Kind), keyStore.String(call.Store), keyNearCache.Bool(call.NearCache))
 	ctx, span := i.tracer.Start(ctx, "session "+call.Kind, trace.WithAttributes(attributes...))
@@ -132,12 +132,12 @@ func (i *Instrumentation) Observe(ctx context.Context, call session.StoreCall) (
 	}
 }
 
-// with returns the attributes with those of all.
+// with returns the attributes, and those of the options.
 func (i *Instrumentation) with(attributes ...attribute.KeyValue) []attribute.KeyValue {
 	return append(attributes, i.attributes...)
 }
 
-// errorType returns what kind of error it is, and "" for none. That a session has ended is no fault.
+// errorType returns the kind of the error, or "" for none. It is no fault if a session has ended.
 func errorType(err error) string {
 	switch {
 	case err == nil, errors.Is(err, session.ErrSessionEnded):

@@ -8,7 +8,7 @@ import (
 	"github.com/doorman-go/session"
 )
 
-// atOnce is how many records All reads in one statement. Between two of them it holds nothing.
+// atOnce is how many records All reads in one statement. Between two statements it holds no connection and no lock.
 const atOnce = 500
 
 // All implements [session.AllStore]. It reads the table in the order of its primary key, some hundred rows at a time, so that
@@ -35,7 +35,7 @@ func (s *Store) All(ctx context.Context, realm string) iter.Seq2[*session.Record
 	}
 }
 
-// page returns the records behind an ID, and the ID behind which to go on: nil at the end.
+// page returns the records after the ID last. It also returns the last ID of this page, or nil at the end of the table.
 func (s *Store) page(ctx context.Context, last []byte) (page []*session.Record, next []byte, err error) {
 	err = s.read(ctx, func(q querier) error {
 		page, next, err = s.readPage(ctx, q, last)
@@ -59,7 +59,7 @@ func (s *Store) readPage(ctx context.Context, q querier, last []byte) (page []*s
 		}
 		r, err := unmarshal(string(next), data)
 		if errors.Is(err, session.ErrNotFound) {
-			continue // as good as not there
+			continue // a record that can't be read counts as not found
 		}
 		if err != nil {
 			return nil, nil, err

@@ -21,7 +21,7 @@ func (d Dialect) String() string {
 	return "Dialect(" + strconv.Itoa(int(d)) + ")"
 }
 
-// maxName returns how many bytes the database takes for a name, 0 for any number.
+// maxName returns how many bytes a name may have in the database, or 0 if there is no limit.
 func (d Dialect) maxName() int {
 	switch d {
 	case Postgres:
@@ -87,10 +87,10 @@ func (t tableName) String() string {
 	return t.schema + "." + t.name
 }
 
-// quoted returns the name as it stands in statements.
+// quoted returns the table's name as statements need it.
 func (t tableName) quoted() string { return t.inSchema(t.name) }
 
-// inSchema returns another name of the table's schema as it stands in statements.
+// inSchema returns another name in the table's schema, as statements need it.
 func (t tableName) inSchema(name string) string {
 	if t.schema == "" {
 		return t.dialect.quote(name)
@@ -105,8 +105,8 @@ func (d Dialect) quote(name string) string {
 	return `"` + name + `"`
 }
 
-// index returns the name of an index of the table, which carries the table's: index names are a schema's, and two tables
-// may be in one. Where it would be too long, a hash takes the place of the table's end.
+// index returns the name of an index of the table. It contains the table's name, because two tables in one schema must
+// not have indexes with the same name. If it would be too long, a hash replaces the end of the table's name.
 func (t tableName) index(suffix string) string {
 	name, limit := t.name+"_"+suffix, t.dialect.maxName()
 	if limit == 0 || len(name) <= limit {
@@ -118,14 +118,14 @@ func (t tableName) index(suffix string) string {
 	return t.name[:limit-len(suffix)] + suffix
 }
 
-// statements are all that a store sends, except the schema.
+// statements are all statements that a store sends, except the schema.
 type statements struct {
 	load, list, page       string
-	lock                   string // load, within a transaction: what it returned stays so
+	lock                   string // load, within a transaction: the row does not change until its end
 	insert, update         string // change one row, or none if another record is there
 	login                  string // Postgres only: an update and an insert, or neither
 	end                    string // Postgres only
-	lockForEnd, replace    string // the others
+	lockForEnd, replace    string // for the other dialects
 	sweepFind, sweepDelete string
 }
 
@@ -165,8 +165,8 @@ func newStatements(d Dialect, t tableName) statements {
 	return s
 }
 
-// endStatement locks what is there, replaces it unless it is a tombstone, and inserts the tombstone where nothing is. It
-// returns what was there, and whether the tombstone was put.
+// endStatement locks the row, and replaces it unless it is a tombstone. If there is no row, it inserts the tombstone.
+// It returns the record that was there, and whether the tombstone was put.
 func endStatement(name string) string {
 	return `WITH given (id, revision, user_hash, sweep_hour, ended, record) AS (
 	VALUES ($1::bytea, $2::bytea, $3::bytea, $4::integer, $5::boolean, $6::bytea)
@@ -183,7 +183,7 @@ func endStatement(name string) string {
 SELECT (SELECT record FROM was), EXISTS (SELECT 1 FROM replaced) OR EXISTS (SELECT 1 FROM created)`
 }
 
-// number gives parameters their numbers, as PostgreSQL has it.
+// number numbers the parameters, as PostgreSQL needs it.
 func (s *statements) number() {
 	for _, text := range []*string{&s.load, &s.list, &s.page, &s.lock, &s.insert, &s.update, &s.login, &s.replace, &s.sweepDelete} {
 		parts := strings.Split(*text, "?")

@@ -10,11 +10,13 @@ import (
 	"syscall"
 )
 
-// The drivers' errors are told by what they have in common, so that no driver is a dependency: PostgreSQL's have a method
-// SQLState (pgx, pq), go-sql-driver's a field Number, SQLite's a method Code (modernc) or a field Code (mattn).
+// This file recognizes the drivers' errors by their methods and fields, so that no driver is a dependency. PostgreSQL's
+// errors have a method SQLState (pgx, pq), those of go-sql-driver a field Number, and SQLite's a method Code (modernc)
+// or a field Code (mattn).
 
 var (
-	// passingStates are PostgreSQL's, and passingNumbers MySQL's and MariaDB's, for what another try may mend.
+	// These are the errors after which another try may succeed: passingStates are PostgreSQL's, passingNumbers those of
+	// MySQL and MariaDB, and passingCodes SQLite's.
 	passingStates = []string{
 		"40001", "40P01", // serialization failure, deadlock
 		"55P03",          // a lock was not free within lock_timeout
@@ -30,8 +32,8 @@ var (
 	passingCodes = []uint64{5, 6} // SQLITE_BUSY, SQLITE_LOCKED
 )
 
-// mayPass reports whether another try may succeed where this error came. A connection that could not be made is not tried
-// again: the server is away, and who asks is better told at once.
+// mayPass reports whether another try may succeed after this error. If a connection could not be made, there is no
+// other try: the server is away, and it is better to return the error at once.
 func mayPass(err error) bool {
 	if errors.Is(err, errGone) || wasCut(err) {
 		return true
@@ -46,7 +48,7 @@ func mayPass(err error) bool {
 	return ok && slices.Contains(passingCodes, code&0xff) // the rest of an extended code says why
 }
 
-// wasCut reports whether a connection ended that stood.
+// wasCut reports whether an open connection was cut.
 func wasCut(err error) bool {
 	if errors.Is(err, syscall.ECONNREFUSED) {
 		return false
@@ -62,7 +64,7 @@ func wasNotSent(err error) bool {
 	return errors.As(err, &safe) && safe.SafeToRetry()
 }
 
-// isDuplicate reports whether a row of that ID is there already.
+// isDuplicate reports whether there is already a row with that ID.
 func isDuplicate(err error) bool {
 	if err == nil {
 		return false
@@ -120,7 +122,7 @@ func anyError(err error, is func(error) bool) bool {
 	if is(err) {
 		return true
 	}
-	switch wrapper := err.(type) { //nolint:errorlint // each of the chain is looked at
+	switch wrapper := err.(type) { //nolint:errorlint // it looks at each error of the chain
 	case interface{ Unwrap() error }:
 		return anyError(wrapper.Unwrap(), is)
 	case interface{ Unwrap() []error }:

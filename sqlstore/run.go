@@ -7,14 +7,14 @@ import (
 	"time"
 )
 
-// querier is what statements run on: the database, a connection or a transaction.
+// querier runs statements. It is the database, a connection or a transaction.
 type querier interface {
 	ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error)
 	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
 	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
 }
 
-// read runs what only reads, and tries again what another try may mend.
+// read runs statements that only read. It tries again after an error that may pass.
 func (s *Store) read(ctx context.Context, do func(querier) error) error {
 	return retry(ctx, func() error {
 		if s.sqlite == nil {
@@ -24,8 +24,8 @@ func (s *Store) read(ctx context.Context, do func(querier) error) error {
 	})
 }
 
-// change runs one statement that changes something, and tries again what another try may mend. One that was made, and
-// whose answer was lost, changes nothing the second time.
+// change runs one statement that changes something. It tries again after an error that may pass. That is safe: if the
+// answer to a statement was lost, it changes nothing the second time.
 func (s *Store) change(ctx context.Context, do func(querier) error) error {
 	if s.sqlite == nil {
 		return s.read(ctx, do)
@@ -51,15 +51,15 @@ func (s *Store) inTransaction(ctx context.Context, do func(querier) error) error
 		return err
 	}
 	if err := do(tx); err != nil {
-		_ = tx.Rollback() // what went wrong is in err; a connection that can't roll back is closed, which does
+		_ = tx.Rollback() // err is returned; if a connection can't roll back, it is closed, which has the same effect
 		return err
 	}
 	return tx.Commit()
 }
 
-// untilDeadline returns ctx without its cancellation, or its error if it has ended. A statement that is cut may be made all
-// the same, a moment later: only time may leave that in doubt, and not somebody who hangs up. A context without a deadline
-// stays as it is.
+// untilDeadline returns ctx without its cancellation, or its error if it has ended. If a statement is cancelled, the
+// database may still make it a moment later. Only the deadline may leave a change in doubt like that, and not a client
+// that hangs up. A context without a deadline stays as it is.
 func untilDeadline(ctx context.Context) (context.Context, context.CancelFunc, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, nil, err
@@ -73,13 +73,13 @@ func untilDeadline(ctx context.Context) (context.Context, context.CancelFunc, er
 }
 
 const (
-	maxTries   = 100 // where the context has no deadline
-	freeTries  = 3   // without a pause: mostly the second succeeds
+	maxTries   = 100 // a limit for contexts without a deadline
+	freeTries  = 3   // so many tries without a pause: mostly the second succeeds
 	firstPause = time.Millisecond
 	maxPause   = 50 * time.Millisecond
 )
 
-// retry calls do again while its error is one that another try may mend, until the context ends.
+// retry calls do again after an error that may pass, until the context ends.
 func retry(ctx context.Context, do func() error) error {
 	pause := firstPause
 	for try := 1; ; try++ {

@@ -7,7 +7,7 @@ import (
 
 // object is a part of the schema.
 type object struct {
-	exists string // a query that returns a row if it is there
+	exists string // a query that returns a row if the object exists
 	args   []any
 	create string
 }
@@ -90,7 +90,7 @@ func (s *Store) Schema() []string {
 // If nothing is missing, it needs no right to create anything. A table with the same name that is not a Store's is an
 // error.
 func (s *Store) CreateTable(ctx context.Context) error {
-	const tries = 10 // more than processes that start at once get in each other's way
+	const tries = 10 // enough for processes that start at the same time and get in each other's way
 	for try := 1; ; try++ {
 		missing, err := s.missing(ctx)
 		if err != nil {
@@ -111,7 +111,7 @@ func (s *Store) CreateTable(ctx context.Context) error {
 	}
 }
 
-// missing returns those objects that are not there.
+// missing returns the objects that do not exist.
 func (s *Store) missing(ctx context.Context) (missing []object, err error) {
 	for _, o := range s.objects() {
 		there, err := s.exists(ctx, o)
@@ -146,7 +146,7 @@ func (s *Store) stillMissing(ctx context.Context, o object) bool {
 	return err != nil || !there
 }
 
-// checkColumns returns an error if the table is another program's.
+// checkColumns returns an error if the table belongs to another program.
 func (s *Store) checkColumns(ctx context.Context) error {
 	err := s.read(ctx, func(q querier) error {
 		rows, err := q.QueryContext(ctx, "SELECT "+columns+" FROM "+s.table.quoted()+" WHERE 1 = 0")
@@ -156,7 +156,7 @@ func (s *Store) checkColumns(ctx context.Context) error {
 		return rows.Close()
 	})
 	if err != nil {
-		return fmt.Errorf("sqlstore: the table %s is there, and can't be read as sessions (Options.Table names another one): %w", s.table, err)
+		return fmt.Errorf("sqlstore: the table %s exists, but can't be read as sessions (Options.Table names another one): %w", s.table, err)
 	}
 	return nil
 }

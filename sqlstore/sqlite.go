@@ -8,19 +8,19 @@ import (
 	"sync"
 )
 
-// sqliteConns hands out connections to SQLite, each of which was looked at once.
+// sqliteConns gives out connections to SQLite. It has checked each of them once.
 //
-// SQLite has one writer at a time, and who waits for it there asks again and again. So this process's writers take turns
-// here; for those of others, and of the rest of the program, SQLite waits as long as busy_timeout says.
+// SQLite has one writer at a time, and a writer that waits in SQLite asks again and again. So the writers of this store
+// take turns here. For the writers of other processes, and of the rest of the program, SQLite waits up to busy_timeout.
 type sqliteConns struct {
 	db   *sql.DB
-	turn chan struct{} // holds one while somebody writes
+	turn chan struct{} // holds a value while somebody writes
 
 	mu      sync.Mutex
-	checked map[any]struct{} // the driver's connections
+	checked map[any]struct{} // the driver's connections that were checked
 }
 
-// errNoBusyTimeout says what is missing on a connection.
+// errNoBusyTimeout is the error of a connection without a busy_timeout.
 var errNoBusyTimeout = errors.New("sqlstore: a connection to SQLite has no busy_timeout, so a write would fail whenever " +
 	"another one is under way; every connection needs one: with modernc.org/sqlite add _pragma=busy_timeout(5000) to the " +
 	"data source name, with mattn/go-sqlite3 _busy_timeout=5000")
@@ -29,7 +29,7 @@ func newSQLiteConns(db *sql.DB) *sqliteConns {
 	return &sqliteConns{db: db, turn: make(chan struct{}, 1), checked: map[any]struct{}{}}
 }
 
-// inTurn calls do while no other writer of this store is at work.
+// inTurn calls do when no other writer of this store is at work.
 func (c *sqliteConns) inTurn(ctx context.Context, do func() error) error {
 	select {
 	case c.turn <- struct{}{}:
@@ -53,7 +53,7 @@ func (c *sqliteConns) with(ctx context.Context, do func(*sql.Conn) error) error 
 	return do(conn)
 }
 
-// check looks at a connection that it has not seen yet.
+// check checks a connection, unless it was checked before.
 func (c *sqliteConns) check(ctx context.Context, conn *sql.Conn) error {
 	var key any
 	if err := conn.Raw(func(driverConn any) error { key = driverConn; return nil }); err != nil {
@@ -81,8 +81,9 @@ func (c *sqliteConns) check(ctx context.Context, conn *sql.Conn) error {
 	return nil
 }
 
-// immediately runs do in a transaction that is the writer from its beginning: one that becomes the writer later fails if
-// another one wrote meanwhile. The statement is sent here, so that it does not depend on the driver's settings.
+// immediately runs do in a transaction that is the writer from its beginning. A transaction that becomes the writer
+// later fails if another one has written meanwhile. BEGIN IMMEDIATE is sent here, so that it does not depend on the
+// driver's settings.
 func immediately(ctx context.Context, conn *sql.Conn, do func(querier) error) error {
 	if _, err := conn.ExecContext(ctx, "BEGIN IMMEDIATE"); err != nil {
 		return err
@@ -97,7 +98,7 @@ func immediately(ctx context.Context, conn *sql.Conn, do func(querier) error) er
 	return err
 }
 
-// rollBack ends a transaction, whatever became of the context. A connection where that fails is not used again.
+// rollBack ends a transaction, even if the context has ended. If that fails, the connection is not used again.
 func rollBack(ctx context.Context, conn *sql.Conn) {
 	if _, err := conn.ExecContext(context.WithoutCancel(ctx), "ROLLBACK"); err != nil {
 		_ = conn.Raw(func(any) error { return driver.ErrBadConn })

@@ -54,7 +54,7 @@ type Store struct {
 	table   tableName
 	sql     statements
 	clock   func() time.Time
-	sqlite  *sqliteConns // nil for the others
+	sqlite  *sqliteConns // nil for the other dialects
 }
 
 var (
@@ -119,7 +119,7 @@ func (s *Store) load(ctx context.Context, q querier, query, id string) (*session
 	return unmarshal(id, data)
 }
 
-// unmarshal returns the record in data, which must be that of id.
+// unmarshal returns the record in data. It must have this ID.
 func unmarshal(id string, data []byte) (*session.Record, error) {
 	r := new(session.Record)
 	if err := r.UnmarshalBinary(data); err != nil {
@@ -157,7 +157,7 @@ func (s *Store) list(ctx context.Context, q querier, realm, user string) (record
 		}
 		r, err := unmarshal(string(id), data)
 		if errors.Is(err, session.ErrNotFound) {
-			continue // as good as not there
+			continue // a record that can't be read counts as not found
 		}
 		if err != nil {
 			return nil, err

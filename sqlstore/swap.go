@@ -40,7 +40,7 @@ func (s *Store) swap(ctx context.Context, writes []write) error {
 	return s.transact(ctx, func(q querier) error { return s.swapAll(ctx, q, writes) })
 }
 
-// swapOne makes one write by one statement, outside a transaction. If it was not made, it looks why.
+// swapOne makes one write by one statement, outside a transaction. If the write was not made, it finds out why.
 func (s *Store) swapOne(ctx context.Context, q querier, w write) error {
 	made, err := s.try(ctx, q, w)
 	if err != nil || made {
@@ -49,8 +49,8 @@ func (s *Store) swapOne(ctx context.Context, q querier, w write) error {
 	return s.explain(ctx, q, s.sql.load, w)
 }
 
-// swapLogin ends one session and begins another by one statement. Where that makes nothing, a transaction tells why: it may
-// have been made before, in whole or in part.
+// swapLogin ends one session and begins another by one statement. If the statement changes nothing, a transaction finds
+// out why: the writes, or one of them, may have been made before.
 func (s *Store) swapLogin(ctx context.Context, writes []write) error {
 	made := false
 	err := s.change(ctx, func(q querier) error {
@@ -97,7 +97,7 @@ func (s *Store) try(ctx context.Context, q querier, w write) (made bool, err err
 	return n > 0, err
 }
 
-// explain returns the conflict that a write met, or nil if it had been made before.
+// explain returns the conflict that a write met, or nil if the write was made before.
 func (s *Store) explain(ctx context.Context, q querier, query string, w write) error {
 	current, err := s.load(ctx, q, query, w.id)
 	if err != nil && !errors.Is(err, session.ErrNotFound) {
@@ -112,8 +112,9 @@ func (s *Store) explain(ctx context.Context, q querier, query string, w write) e
 	return &session.ConflictError{ID: w.id, Current: current}
 }
 
-// errGone is the error of a creation that met a record which is gone now, swept for instance. It is tried again.
-var errGone = errors.New("sqlstore: what was in the way is gone")
+// errGone is the error of a write that met a row which is gone now, for example because it was swept. The write is
+// tried again.
+var errGone = errors.New("sqlstore: the row that was in the way is gone")
 
 // End implements [session.Ender].
 func (s *Store) End(ctx context.Context, tombstone *session.Record) (*session.Record, error) {
@@ -183,7 +184,8 @@ func (s *Store) endLocked(ctx context.Context, q querier, w write) (*session.Rec
 	return ended(w, data, true)
 }
 
-// ended returns what End returns: what was there, or the tombstone that stays. What can't be read is as good as not there.
+// ended returns the results of End: the record that was there, or a conflict with the tombstone that stays. A record
+// that can't be read counts as not found.
 func ended(w write, data []byte, made bool) (*session.Record, error) {
 	if data == nil {
 		return nil, nil

@@ -7,10 +7,10 @@ import (
 	"time"
 )
 
-// clockTolerance is by how much the clock that sweeps may be ahead of the one that stored.
+// clockTolerance is how far the clock that sweeps may be ahead of the clock that stored.
 const clockTolerance = 10 * time.Second
 
-// maxDelete is how many rows one statement deletes on MySQL, where they are named.
+// maxDelete is how many rows one statement deletes on MySQL, where the statement has their IDs.
 const maxDelete = 1000
 
 // Sweep deletes sessions and tombstones that nobody can use any more, at most limit of them. It returns how many it
@@ -36,8 +36,8 @@ func (s *Store) Sweep(ctx context.Context, limit int) (int, error) {
 	return int(n), err
 }
 
-// sweepByName looks first, which locks nothing, and then deletes by ID: deleting by the hour would lock the gaps of that
-// index, where others insert.
+// sweepByName first reads the IDs, which locks nothing, and then deletes by ID. To delete by the hour would lock the
+// gaps in that index, into which others insert.
 func (s *Store) sweepByName(ctx context.Context, hour int64, limit int) (total int, err error) {
 	for total < limit {
 		batch := min(limit-total, maxDelete)
@@ -67,7 +67,7 @@ func (s *Store) due(ctx context.Context, hour int64, limit int) (ids []any, err 
 		if err != nil {
 			return err
 		}
-		defer func() { _ = rows.Close() }() // Err has said what went wrong
+		defer func() { _ = rows.Close() }() // rows.Err has the error
 		for rows.Next() {
 			var id []byte
 			if err := rows.Scan(&id); err != nil {

@@ -10,17 +10,17 @@ import (
 	"github.com/doorman-go/session"
 )
 
-// write is a swap as the table takes it.
+// write is a swap in the form that the table needs.
 type write struct {
 	id, revision, old string
-	creates           bool // nothing may be there
+	creates           bool // there must be no row with this ID
 	user              []byte
 	sweepAt           int64
 	ended             bool
 	record            []byte
 }
 
-// Longer ones than the columns hold are refused here: in some modes MySQL cuts them and says nothing.
+// Texts that are too long for the columns are refused here, because in some modes MySQL cuts them without an error.
 const (
 	maxKey    = 255       // bytes of an ID or a revision; a Manager's have 32 and 12
 	maxRecord = 1<<24 - 1 // bytes of a MEDIUMBLOB
@@ -65,8 +65,9 @@ func (w write) updateArgs() []any { return append(w.replaceArgs(), []byte(w.old)
 
 const userHashSize = 16 // bytes
 
-// userHash returns what a user's sessions are found by, nil for none. A hash is short, whatever the name, and compared byte
-// by byte; the length in front keeps different realms and users apart.
+// userHash returns the hash by which a user's sessions are found, or nil without a user. A hash is short, whatever the
+// name, and is compared byte by byte. The realm's length is hashed too, so that no other pair of realm and user has the
+// same hash.
 func userHash(realm, user string) []byte {
 	if user == "" {
 		return nil
@@ -78,9 +79,10 @@ func userHash(realm, user string) []byte {
 
 const hoursOfDay = 24
 
-// sweepHour returns the hour since 1970 from which the row may be swept. An idle limit moves with each use, and the row
-// must not move in its index with it: so it is rounded up to a full day, which a session that is used all the time reaches
-// once a day. That day begins at another hour for each session, or all would move and be swept at once.
+// sweepHour returns the hour since 1970 from which the row may be swept. An idle limit moves with each use, but the row
+// should not move in its index each time. So the hour is rounded up to a full day: then the row of a session that is
+// used all the time moves once a day. The day begins at another hour for each session. Otherwise all rows would move,
+// and be swept, at the same time.
 func sweepHour(r *session.Record) int64 {
 	hour := hourOf(r.KeepUntil().Add(time.Hour - time.Microsecond))
 	if r.Ended || r.IdleTimeout <= 0 {

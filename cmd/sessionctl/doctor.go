@@ -16,7 +16,7 @@ import (
 	"github.com/doorman-go/session"
 )
 
-// doctor looks whether the store is set up well.
+// doctor checks whether the store is set up well.
 func (c *command) doctor(ctx context.Context, _ []string) error {
 	call, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
@@ -38,7 +38,7 @@ func (c *command) doctor(ctx context.Context, _ []string) error {
 	return c.report(findings)
 }
 
-// reachFinding says why a store could not be opened.
+// reachFinding returns the finding for a store that could not be opened.
 func reachFinding(err error) finding {
 	f := finding{fault, "reach", err.Error(), "look whether the server runs, and whether the URL and the firewall are right"}
 	switch text := err.Error(); {
@@ -60,7 +60,7 @@ func reachFinding(err error) finding {
 	return f
 }
 
-// serverInfo is what INFO says, as far as the user may ask.
+// serverInfo is the answer to INFO, if the user may ask for it.
 type serverInfo map[string]string
 
 // readInfo asks one server.
@@ -87,7 +87,7 @@ func (i serverInfo) number(name string) (n float64) {
 func (c *command) examineRedis(ctx context.Context, client redis.UniversalClient) (findings []finding) {
 	findings = append(findings, c.examineURL()...)
 	if cluster, ok := client.(*redis.ClusterClient); ok {
-		var mu sync.Mutex // the masters are looked at side by side
+		var mu sync.Mutex // the masters are checked at the same time
 		var each []finding
 		err := cluster.ForEachMaster(ctx, func(ctx context.Context, master *redis.Client) error {
 			looked := c.examineServer(ctx, master)
@@ -112,7 +112,7 @@ func (c *command) examineRedis(ctx context.Context, client redis.UniversalClient
 	return append(findings, c.examineServer(ctx, server)...)
 }
 
-// examineURL looks at what the URL alone tells.
+// examineURL returns the findings that the URL alone gives.
 func (c *command) examineURL() []finding {
 	u, err := url.Parse(c.url)
 	if err != nil || u.Scheme != "redis" || isLocal(u.Hostname()) {
@@ -201,14 +201,14 @@ func examineEviction(info serverInfo) finding {
 	if policy == "noeviction" {
 		return finding{good, "eviction", "what does not fit is refused, and nothing is dropped", ""}
 	}
-	level, text := fault, "when memory is full the server drops sessions ("+policy+"): it signs users out, and forgets what has ended"
+	level, text := fault, "when memory is full the server drops sessions ("+policy+"): it signs users out, and forgets which sessions have ended"
 	if info.number("maxmemory") == 0 {
 		level, text = warning, "the policy is "+policy+"; it has no effect as long as maxmemory is not set"
 	}
 	return finding{level, "eviction", text, "CONFIG SET maxmemory-policy noeviction, and the same in redis.conf"}
 }
 
-// fullFrom is from which share of its memory on a server counts as nearly full.
+// fullFrom is the share of its memory from which a server counts as nearly full.
 const fullFrom = .8
 
 func examineMemory(info serverInfo) finding {
@@ -227,7 +227,7 @@ func examineMemory(info serverInfo) finding {
 func examineReplication(info serverInfo) finding {
 	switch {
 	case info["role"] == "slave":
-		return finding{fault, "replication", "this is a replica: nothing can be written, and it opens what has just ended",
+		return finding{fault, "replication", "this is a replica: nothing can be written, and it opens sessions that have just ended",
 			"connect to the master, or to Sentinel (?master_name=)"}
 	case info["connected_slaves"] == "0":
 		return finding{warning, "replication", "it has no replica: while it is down, requests that use a session get 503",
@@ -253,7 +253,7 @@ func examinePersistence(ctx context.Context, server *redis.Client, info serverIn
 	if err == nil && save["save"] == "" {
 		return []finding{{warning, "persistence", "nothing is kept: a restart signs everybody out", "CONFIG SET appendonly yes, or accept it"}}
 	}
-	return []finding{{warning, "persistence", "only snapshots are kept: a crash brings back what ended since the last one", "CONFIG SET appendonly yes"}}
+	return []finding{{warning, "persistence", "only snapshots are kept: a crash brings back sessions that ended since the last one", "CONFIG SET appendonly yes"}}
 }
 
 func examinePassword(ctx context.Context, server *redis.Client) []finding {
@@ -261,5 +261,5 @@ func examinePassword(ctx context.Context, server *redis.Client) []finding {
 	if o.Password != "" || o.CredentialsProviderContext != nil || o.CredentialsProvider != nil || o.StreamingCredentialsProvider != nil {
 		return []finding{{good, "password", "the server asks for one", ""}}
 	}
-	return []finding{{warning, "password", "whoever reaches the server reads and ends all sessions", "give sessions a Redis user of their own; docs/security.md has the ACL line"}}
+	return []finding{{warning, "password", "anybody who reaches the server can read and end all sessions", "give sessions a Redis user of their own; docs/security.md has the ACL line"}}
 }

@@ -8,11 +8,11 @@ import (
 // The levels of findings.
 const (
 	good    = "ok"
-	warning = "warning" // it works, and something can be lost
+	warning = "warning" // it works, but something can be lost
 	fault   = "fault"
 )
 
-// finding is one thing that was looked at.
+// finding is the result of one check.
 type finding struct {
 	Level  string
 	Topic  string

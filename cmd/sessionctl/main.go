@@ -28,8 +28,8 @@ func main() {
 // The exit codes.
 const (
 	exitOK    = 0
-	exitFault = 1 // it could not be done, or doctor found a fault
-	exitUsage = 2 // it was asked for wrongly
+	exitFault = 1 // the command failed, or doctor found a fault
+	exitUsage = 2 // the arguments are wrong
 )
 
 // command is one run of the program.
@@ -48,10 +48,10 @@ type command struct {
 	yes     bool
 }
 
-// verb is what the program can be asked to do.
+// verb is one of the program's commands.
 type verb struct {
 	name, args, text string
-	least, most      int // arguments
+	least, most      int // how many arguments it takes
 	run              func(*command, context.Context, []string) error
 }
 
@@ -65,15 +65,15 @@ var verbs = []verb{
 	{"secret", "[check OLD NEW]", "make a secret; or check a change of secrets, which stand in the environment variables OLD and NEW", 0, 3, (*command).secret},
 }
 
-// usageError is the error of what was asked for wrongly.
+// usageError is the error of wrong arguments.
 type usageError struct{ text string }
 
 func (e usageError) Error() string { return e.text }
 
-// errFaults is the error of a doctor who has said all there is to say.
+// errFaults is the error if a finding is a fault. It has no text, because the findings say all.
 var errFaults = errors.New("")
 
-// run does what the arguments say, and returns the exit code.
+// run runs the command that the arguments name, and returns the exit code.
 func (c *command) run(ctx context.Context, args []string) int {
 	flags := flag.NewFlagSet("sessionctl", flag.ContinueOnError)
 	flags.SetOutput(io.Discard)
@@ -108,7 +108,7 @@ func (c *command) dispatch(ctx context.Context, name string, args []string) erro
 	return usageError{fmt.Sprintf("there is no command %q; sessionctl help shows all", name)}
 }
 
-// fail says what went wrong, if anything did, and returns the exit code.
+// fail prints the error, if there is one, and returns the exit code.
 func (c *command) fail(err error) int {
 	var usage usageError
 	switch {

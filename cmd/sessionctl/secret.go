@@ -25,8 +25,8 @@ func (c *command) secret(_ context.Context, args []string) error {
 	return usageError{"write: sessionctl secret, or: sessionctl secret check OLD NEW"}
 }
 
-// checkRotation says what a change from the secrets in one variable to those in another does, while instances with the old
-// ones and instances with the new ones run beside each other. No secret is shown.
+// checkRotation reports the effects of a change from the secrets in one variable to those in another, while instances
+// with the old secrets and instances with the new ones run at the same time. It shows no secret.
 func (c *command) checkRotation(from, to string) error {
 	before, err := session.SecretsFromEnv(from)
 	if err != nil {
@@ -39,13 +39,13 @@ func (c *command) checkRotation(from, to string) error {
 	return c.report(rotationFindings(before, after))
 }
 
-// rotationFindings judges a change of secrets: the first seals, and all open.
+// rotationFindings judges a change of secrets. The first secret seals, and all open.
 func rotationFindings(before, after [][]byte) (findings []finding) {
 	has := func(all [][]byte, secret []byte) bool {
 		return slices.ContainsFunc(all, func(other []byte) bool { return string(other) == string(secret) })
 	}
 	if !has(before, after[0]) {
-		findings = append(findings, finding{fault, "sealing", "the new first secret is unknown to instances with the old ones, so they sign out whoever comes with a new cookie",
+		findings = append(findings, finding{fault, "sealing", "the new first secret is unknown to instances with the old ones, so they sign out users who come with a new cookie",
 			"first append the new secret behind the old ones everywhere, and put it first in a second step"})
 	}
 	if !has(after, before[0]) {

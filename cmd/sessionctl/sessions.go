@@ -39,7 +39,7 @@ func (c *command) list(ctx context.Context, args []string) error {
 	return table.Flush()
 }
 
-// printJSON writes a value a line.
+// printJSON writes one value on each line.
 func (c *command) printJSON(infos []session.Info) error {
 	encoder := json.NewEncoder(c.out)
 	for _, info := range infos {
@@ -50,7 +50,7 @@ func (c *command) printJSON(infos []session.Info) error {
 	return nil
 }
 
-// ago and ahead write times as a person thinks of them.
+// ago and ahead write a time relative to now, because people read that more easily.
 func (c *command) ago(t time.Time) string {
 	if t.IsZero() {
 		return "-"
@@ -76,7 +76,7 @@ func rough(d time.Duration) string {
 	return fmt.Sprintf("%d d %d h", d/day, d%day/time.Hour)
 }
 
-// shown is a session as show tells of it.
+// shown is a session as show prints it.
 type shown struct {
 	ID, Realm, User, Note, Tag, State      string
 	CreatedAt, AuthenticatedAt, LastUsedAt time.Time
@@ -88,7 +88,7 @@ type shown struct {
 	Successor                              string `json:",omitempty"`
 }
 
-// show tells of one session. Values may be anybody's secrets: only their keys and sizes are shown.
+// show prints one session. Values may be secrets, so it prints only their keys and sizes.
 func (c *command) show(ctx context.Context, args []string) error {
 	s, err := c.open(ctx)
 	if err != nil {
@@ -198,7 +198,7 @@ func (c *command) revoke(ctx context.Context, args []string) error {
 	return c.ended(n)
 }
 
-// ended says how many sessions were ended.
+// ended prints how many sessions were ended.
 func (c *command) ended(n int) error {
 	if c.json {
 		return json.NewEncoder(c.out).Encode(map[string]int{"ended": n})
@@ -214,7 +214,7 @@ func plural(n int, thing string) string {
 	return fmt.Sprintf("%d %ss", n, thing)
 }
 
-// confirm asks, unless -yes was given. Who is not there to answer means no.
+// confirm asks, unless -yes was given. Without an answer it reports no.
 func (c *command) confirm(question string) bool {
 	if c.yes {
 		return true
@@ -241,13 +241,13 @@ func (c *command) revokeAll(ctx context.Context, _ []string) error {
 	return c.ended(n)
 }
 
-// progressEvery is after how many sessions count says how far it is.
+// progressEvery is after how many sessions count prints its progress.
 const progressEvery = 100_000
 
-// counts is what count finds.
+// counts are the results of count.
 type counts struct{ Sessions, SignedIn, Users int }
 
-// count counts the live sessions of the realm, and those who are signed in.
+// count counts the live sessions of the realm, those that are signed in, and their users.
 func (c *command) count(ctx context.Context, _ []string) error {
 	s, err := c.open(ctx)
 	if err != nil {

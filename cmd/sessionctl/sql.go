@@ -36,7 +36,7 @@ func (c *command) openSQL(ctx context.Context) (session.Store, func(), error) {
 	return sqlStore{store, db, dialect}, done, nil
 }
 
-// sqlStore is a store with what the doctor asks its database.
+// sqlStore is a store, and the database that the doctor asks.
 type sqlStore struct {
 	*sqlstore.Store
 	db      *sql.DB
@@ -67,12 +67,12 @@ func openDatabase(text string) (*sql.DB, sqlstore.Dialect, error) {
 	if file == "" {
 		return nil, 0, usageError{"name the file: sqlite:FILE"}
 	}
-	dsn := url.URL{Scheme: "file", Opaque: url.PathEscape(file), RawQuery: "mode=rw&_pragma=busy_timeout(5000)"} // it is not created
+	dsn := url.URL{Scheme: "file", Opaque: url.PathEscape(file), RawQuery: "mode=rw&_pragma=busy_timeout(5000)"} // a missing file is not created
 	db, err := sql.Open("sqlite", dsn.String())
 	return db, sqlstore.SQLite, err
 }
 
-// mysqlDSN returns a URL as the driver wants it.
+// mysqlDSN returns a URL in the form that the driver needs.
 func mysqlDSN(text string) (string, error) {
 	u, err := url.Parse(text)
 	if err != nil {
@@ -92,7 +92,7 @@ func mysqlDSN(text string) (string, error) {
 	return config.FormatDSN(), nil
 }
 
-// examineSQL looks at a database.
+// examineSQL checks a database.
 func (c *command) examineSQL(ctx context.Context, s sqlStore) []finding {
 	findings := []finding{c.examineSQLClock(ctx, s), examineSQLVersion(ctx, s), c.examineBacklog(ctx, s)}
 	if s.dialect == sqlstore.Postgres {
@@ -124,7 +124,7 @@ func (c *command) examineSQLClock(ctx context.Context, s sqlStore) finding {
 	return clockFinding(time.UnixMicro(int64(seconds * 1e6)).Sub(c.now()).Abs())
 }
 
-// The oldest versions that package sqlstore is for.
+// The oldest versions that package sqlstore supports.
 var leastVersions = map[sqlstore.Dialect][2]int{sqlstore.Postgres: {12, 0}, sqlstore.MySQL: {8, 0}, sqlstore.SQLite: {3, 24}}
 
 var leastMariaDB = [2]int{10, 6}
@@ -153,10 +153,11 @@ func versionFinding(dialect sqlstore.Dialect, version string) finding {
 	return finding{good, "version", name + " " + version, ""}
 }
 
-// sweepLag is after how long what nobody can use any more should have been swept: a session's row waits for a day.
+// sweepLag is how long after its end a row should have been swept at the latest. The row of a session may wait for a
+// day.
 const sweepLag = 26 * time.Hour
 
-// examineBacklog looks whether Sweep is called.
+// examineBacklog checks whether Sweep is called.
 func (c *command) examineBacklog(ctx context.Context, s sqlStore) finding {
 	table, err := quotedTable(s.dialect, c.tableName())
 	if err != nil {
@@ -192,7 +193,7 @@ func examineStandby(ctx context.Context, s sqlStore) finding {
 	case err != nil:
 		return notAsked("replication", err)
 	case standby:
-		return finding{fault, "replication", "this is a standby: nothing can be written, and it opens what has just ended", "connect to the primary (target_session_attrs=read-write)"}
+		return finding{fault, "replication", "this is a standby: nothing can be written, and it opens sessions that have just ended", "connect to the primary (target_session_attrs=read-write)"}
 	}
 	return finding{good, "replication", "this is the primary", ""}
 }

@@ -15,7 +15,7 @@ import (
 	"github.com/doorman-go/session"
 )
 
-// opened is a store that commands work on.
+// opened is an open store, on which commands work.
 type opened struct {
 	store   session.Store
 	manager *session.Manager
@@ -55,7 +55,7 @@ func (c *command) openStore(ctx context.Context) (store session.Store, done func
 	return nil, nil, c.wrongURL()
 }
 
-// wrongURL is the error for a URL of no store that the program knows.
+// wrongURL returns the error for a URL whose store the program does not know.
 func (c *command) wrongURL() error {
 	if c.url == "" {
 		return usageError{"say which store: -store URL, or the environment variable SESSION_STORE"}
@@ -77,7 +77,7 @@ func redacted(text string) string {
 	return u.Redacted()
 }
 
-// sorted returns a map's entries by their keys.
+// sorted returns a map's entries, sorted by key.
 func sorted[V any](m map[string]V) iter.Seq2[string, V] {
 	return func(yield func(string, V) bool) {
 		for _, key := range slices.Sorted(maps.Keys(m)) {

@@ -13,8 +13,8 @@ const (
 	HeaderID           = "Sec-Secure-Session-Id"
 )
 
-// ReadText returns the value of a header that occurs once. The draft has a string in quotes (RFC 9651, section 3.3.3), whose
-// parameters mean nothing; Chromium sends it bare.
+// ReadText returns the value of a header that occurs once. In the draft it is a string in quotes (RFC 9651, section
+// 3.3.3), and its parameters are ignored. Chromium sends it without quotes.
 func ReadText(lines []string) (text string, ok bool) {
 	if len(lines) != 1 {
 		return "", false
@@ -55,7 +55,7 @@ var escapes = strings.NewReplacer(`\`, `\\`, `"`, `\"`)
 // quote writes a text of printable ASCII as a string of a header.
 func quote(text string) string { return `"` + escapes.Replace(text) + `"` }
 
-// Offer returns the value of HeaderRegistration that has a browser register a key at path.
+// Offer returns the value of HeaderRegistration that offers a browser to register a key at path.
 func Offer(path, challenge string) string {
 	return "(ES256 RS256);path=" + quote(path) + ";challenge=" + quote(challenge)
 }
@@ -63,8 +63,8 @@ func Offer(path, challenge string) string {
 // Challenge returns the value of HeaderChallenge for the registration with this identifier.
 func Challenge(challenge, id string) string { return quote(challenge) + ";id=" + quote(id) }
 
-// Instructions are what a registration tells the browser, as far as it is needed here. The origin is left out: it is that
-// of the address which answers, whatever a proxy has made of it.
+// Instructions are the parts of the answer to a registration that are needed here. The origin is left out: then it is
+// the origin of the address that the browser has asked, also behind a proxy.
 type Instructions struct {
 	ID          string       `json:"session_identifier"`
 	RefreshURL  string       `json:"refresh_url"`
@@ -84,13 +84,14 @@ type Credential struct {
 	Attributes string `json:"attributes"`
 }
 
-// NewInstructions returns the JSON for a cookie of this name and attributes, as they stand in its Set-Cookie line.
+// NewInstructions returns the JSON for a cookie with this name, and with these attributes, which are those of its
+// Set-Cookie line.
 func NewInstructions(id, refreshURL, cookie, attributes string) []byte {
 	raw, err := json.Marshal(Instructions{
 		ID: id, RefreshURL: refreshURL, Credentials: []Credential{{Type: "cookie", Name: cookie, Attributes: attributes}},
 	})
 	if err != nil {
-		panic(err) // strings always have a JSON
+		panic(err) // strings can always be encoded
 	}
 	return raw
 }

@@ -23,7 +23,7 @@ type Key struct {
 const (
 	minRSABits = 2048
 	maxRSABits = 4096
-	exponent   = "AQAB" // 65537, which all that make keys for devices use
+	exponent   = "AQAB" // 65537, the only one in use for keys of devices
 )
 
 const coordinateSize = 32 // bytes of a coordinate on P-256, and of each half of its signatures
@@ -44,7 +44,7 @@ func ParseKey(der []byte) (*Key, error) {
 			return &Key{rsa: public}, nil
 		}
 	}
-	return nil, fmt.Errorf("the key is a %T, and none for ES256 or RS256", public)
+	return nil, fmt.Errorf("the key is a %T, and not one for ES256 or RS256", public)
 }
 
 // Marshal returns the key in its PKIX form (SubjectPublicKeyInfo, RFC 5280).
@@ -68,7 +68,7 @@ func (k *Key) verify(algorithm, signed string, signature []byte) bool {
 	return false
 }
 
-// readJWK reads a public key from the header of a token (RFC 7517). What it does not know, it passes over.
+// readJWK reads a public key from the header of a token (RFC 7517). It ignores members that it does not know.
 func readJWK(raw json.RawMessage) (*Key, error) {
 	members, err := readObject(raw)
 	if err != nil {

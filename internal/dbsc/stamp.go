@@ -10,12 +10,12 @@ import (
 	"time"
 )
 
-// A Purpose is what a stamp is good for. A stamp for one is none for another.
+// A Purpose says what a stamp is for. A stamp for one purpose is not valid for another.
 type Purpose byte
 
 // The purposes, and what the time of a stamp means.
 const (
-	Proof        Purpose = 1 + iota // the bound cookie's value: when it runs out
+	Proof        Purpose = 1 + iota // the bound cookie's value: when it expires
 	Registration                    // a challenge to register a key: when the user signed in
 	Renewal                         // a challenge to prove the key: when it was made
 )
@@ -23,10 +23,10 @@ const (
 const (
 	secretSize = 32
 	timeSize   = 8
-	macSize    = 16 // bytes of the MAC that a stamp has; with the time they make 32 characters without spare bits
+	macSize    = 16 // bytes of the MAC that a stamp has; with the time they make 32 characters without unused bits
 	frontSize  = timeSize + macSize
 	maxCarried = 1 << 10
-	label      = "doorman session device binding\x00" // no other use of HMAC-SHA-256 has these bytes in front
+	label      = "doorman session device binding\x00" // no other use of HMAC-SHA-256 begins with these bytes
 )
 
 var base64url = base64.RawURLEncoding.Strict()
@@ -38,8 +38,8 @@ func NewSecret() []byte {
 	return secret
 }
 
-// Stamp returns a time, to the microsecond, and what it carries, with a MAC that says what they are for, in base64url: 32
-// characters if it carries nothing.
+// Stamp returns a text in base64url with a time, to the microsecond, the bytes carried, and a MAC that also covers the
+// purpose. If carried is empty, it has 32 characters.
 func Stamp(secret []byte, purpose Purpose, at time.Time, carried []byte) string {
 	raw := make([]byte, frontSize, frontSize+len(carried))
 	binary.BigEndian.PutUint64(raw, uint64(at.UnixMicro()))
@@ -47,14 +47,15 @@ func Stamp(secret []byte, purpose Purpose, at time.Time, carried []byte) string 
 	return base64url.EncodeToString(append(raw, carried...))
 }
 
-// ReadStamp returns the time of a stamp for this purpose under this secret, and what it carries. A stamp has one spelling.
+// ReadStamp returns the time of a stamp for this purpose under this secret, and the bytes that it carries. A stamp has
+// only one spelling.
 func ReadStamp(secret []byte, purpose Purpose, text string) (at time.Time, carried []byte, ok bool) {
-	var buf [2 * frontSize]byte // enough for one that carries nothing
+	var buf [2 * frontSize]byte // enough for a stamp that carries nothing
 	if len(secret) != secretSize || len(text) > base64url.EncodedLen(frontSize+maxCarried) {
 		return time.Time{}, nil, false
 	}
 	raw, err := base64url.AppendDecode(buf[:0], []byte(text))
-	hasLineEnds := base64url.EncodedLen(len(raw)) != len(text) // over which the decoder passes
+	hasLineEnds := base64url.EncodedLen(len(raw)) != len(text) // the decoder skips them
 	if err != nil || hasLineEnds || len(raw) < frontSize {
 		return time.Time{}, nil, false
 	}

@@ -10,13 +10,13 @@ import (
 	"unicode/utf8"
 )
 
-// MaxToken is how many bytes a token may have. One with an RSA key of 4096 bits and its signature has some 2,300.
+// MaxToken is how many bytes a token may have. A token with an RSA key of 4096 bits and its signature has some 2,300.
 const MaxToken = 4 << 10
 
 const mediaType = "dbsc+jwt"
 
-// ReadRegistration returns the challenge that a token of registration answers, and the key that it brings along, which
-// has signed it.
+// ReadRegistration reads a registration token. It returns the challenge that the token answers, and the key that is in
+// the token and has signed it.
 func ReadRegistration(text string) (challenge string, key *Key, err error) {
 	t, err := parse(text)
 	if err != nil {
@@ -33,15 +33,15 @@ func ReadRegistration(text string) (challenge string, key *Key, err error) {
 	return challenge, key, err
 }
 
-// ReadProof checks a token that proves a key: keyOf returns the key that has to have signed it, for the challenge that it
-// answers. A token with a key of its own is refused (the draft allows one at registration only).
+// ReadProof checks a token that proves a key. KeyOf gets the challenge that the token answers, and returns the key that
+// must have signed it. A token that has a key in it is refused: the draft allows that only at registration.
 func ReadProof(text string, keyOf func(challenge string) (*Key, error)) error {
 	t, err := parse(text)
 	if err != nil {
 		return err
 	}
 	if _, ok := t.header["jwk"]; ok {
-		return errors.New("the token brings a key along")
+		return errors.New("the token has a key in it")
 	}
 	challenge, err := t.payload.text("jti")
 	if err != nil {
@@ -55,7 +55,7 @@ func ReadProof(text string, keyOf func(challenge string) (*Key, error)) error {
 	return err
 }
 
-// token is a JWT in its compact form (RFC 7515, section 3.1), of which no more is known than that it has the right form.
+// token is a JWT in its compact form (RFC 7515, section 3.1). Only its form was checked, and not its signature.
 type token struct {
 	header, payload object
 	signed          string // the first two parts, with the dot between them
@@ -80,7 +80,7 @@ func parse(text string) (*token, error) {
 			return nil, err
 		}
 	}
-	if _, ok := t.header["crit"]; ok { // it names what must be understood (RFC 7515, section 4.1.11)
+	if _, ok := t.header["crit"]; ok { // it names extensions that must be understood (RFC 7515, section 4.1.11)
 		return nil, errors.New("the token has critical extensions")
 	}
 	if kind, err := t.header.text("typ"); err != nil || kind != mediaType {
@@ -103,17 +103,17 @@ func (t *token) verified(key *Key) (challenge string, err error) {
 	return t.payload.text("jti")
 }
 
-// decode reads base64url without padding, in the one spelling that it has.
+// decode reads base64url without padding. It accepts only one spelling.
 func decode(text string) ([]byte, error) {
 	raw, err := base64url.DecodeString(text)
-	if err != nil || base64url.EncodedLen(len(raw)) != len(text) { // it passes over line ends
+	if err != nil || base64url.EncodedLen(len(raw)) != len(text) { // the decoder skips line ends
 		return nil, errors.New("a part of the token is not base64url")
 	}
 	return raw, nil
 }
 
-// object is the members of a JSON object, by their exact names. To read it into a struct would take names in any case, and
-// the last of two that are equal.
+// object has the members of a JSON object, by their exact names. A struct would not do: json.Unmarshal ignores the case
+// of names, and takes the last of two equal ones.
 type object map[string]json.RawMessage
 
 func readObject(raw []byte) (object, error) {
@@ -122,7 +122,7 @@ func readObject(raw []byte) (object, error) {
 	}
 	decoder := json.NewDecoder(bytes.NewReader(raw))
 	if first, err := decoder.Token(); err != nil || first != json.Delim('{') {
-		return nil, errors.New("the JSON is no object")
+		return nil, errors.New("the JSON is not an object")
 	}
 	members := object{}
 	for decoder.More() {
@@ -134,7 +134,7 @@ func readObject(raw []byte) (object, error) {
 		if err := decoder.Decode(&member); err != nil {
 			return nil, fmt.Errorf("the JSON can't be read: %w", err)
 		}
-		if _, twice := members[name.(string)]; twice { // the decoder returns nothing else in the place of a name
+		if _, twice := members[name.(string)]; twice { // the decoder always returns a name as a string
 			return nil, fmt.Errorf("the JSON has %q twice", name)
 		}
 		members[name.(string)] = member
@@ -152,7 +152,7 @@ func readObject(raw []byte) (object, error) {
 func (o object) text(name string) (text string, err error) {
 	raw := o[name]
 	if len(raw) == 0 || raw[0] != '"' {
-		return "", fmt.Errorf("%s is missing, or no string", name)
+		return "", fmt.Errorf("%s is missing, or not a string", name)
 	}
 	err = json.Unmarshal(raw, &text)
 	return text, err

@@ -1,4 +1,4 @@
-// Package deadline has a context with a deadline that costs nothing where nobody waits for it.
+// Package deadline has a context with a deadline that costs nothing if nobody waits for it.
 package deadline
 
 import (
@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// Context is a context with a deadline. It sets a timer only for who waits on Done, directly or in a context derived from
-// it: a store in memory never does. It is used after Init, and not copied.
+// Context is a context with a deadline. It sets a timer only if somebody waits on Done, directly or in a context
+// derived from it. A store in memory never does. Call Init before use, and do not copy it.
 type Context struct {
 	context.Context // the parent
 	deadline        time.Time
@@ -18,8 +18,8 @@ type Context struct {
 	timer atomic.Pointer[timer]
 }
 
-// timer is a context with a deadline, derived from the parent. Once there is one, Done and Err are its own, so that they
-// agree: a context that is derived from one whose Done is closed while its Err is nil panics.
+// timer is a context with a deadline, derived from the parent. If there is one, Done and Err come from it, so that they
+// agree. Otherwise Done could be closed while Err is nil, and then a derived context would panic.
 type timer struct {
 	context.Context
 	cancel context.CancelFunc
@@ -32,8 +32,8 @@ func New(parent context.Context, timeout time.Duration) *Context {
 	return c
 }
 
-// Init is New for a Context that is part of something else. Its deadline is that of parent, or after timeout, whichever
-// is earlier.
+// Init is New for a Context that is a field of a struct. The deadline is the parent's, or after timeout, whichever is
+// earlier.
 func (c *Context) Init(parent context.Context, timeout time.Duration) {
 	c.Context, c.deadline = parent, time.Now().Add(timeout)
 	if earlier, ok := parent.Deadline(); ok && earlier.Before(c.deadline) {
@@ -44,7 +44,7 @@ func (c *Context) Init(parent context.Context, timeout time.Duration) {
 // Deadline returns the deadline and true.
 func (c *Context) Deadline() (time.Time, bool) { return c.deadline, true }
 
-// Done returns a channel that is closed at the deadline, at Release, or with the parent's.
+// Done returns a channel that is closed at the deadline, at Release, or when the parent's is closed.
 func (c *Context) Done() <-chan struct{} {
 	c.start.Do(func() {
 		ctx, cancel := context.WithDeadline(c.Context, c.deadline)
@@ -53,10 +53,10 @@ func (c *Context) Done() <-chan struct{} {
 	if t := c.timer.Load(); t != nil {
 		return t.Done()
 	}
-	return c.Context.Done() // it was released, and nobody had waited
+	return c.Context.Done() // it was released, and nobody has waited
 }
 
-// Err returns nil until Done is closed, and then why.
+// Err returns nil until Done is closed, and after that the reason.
 func (c *Context) Err() error {
 	if c.timer.Load() == nil && c.Context.Err() == nil && time.Until(c.deadline) <= 0 {
 		c.Done()
@@ -69,8 +69,8 @@ func (c *Context) Err() error {
 
 var timers = sync.Pool{New: func() any { return time.NewTimer(time.Hour) }}
 
-// Await waits until done gets a value, and returns nil; or until the context ends, and returns why. Unlike Done it takes no
-// memory.
+// Await waits until done gets a value, and returns nil. If the context ends first, it returns the reason. Unlike Done,
+// it allocates nothing.
 func (c *Context) Await(done <-chan struct{}) error {
 	t := timers.Get().(*time.Timer)
 	defer timers.Put(t)
@@ -80,7 +80,7 @@ func (c *Context) Await(done <-chan struct{}) error {
 	case <-done:
 		return nil
 	case <-t.C:
-		if c.timer.Load() != nil { // which may be a moment later, and Err goes by it
+		if c.timer.Load() != nil { // that timer may fire a moment later, and Err depends on it
 			<-c.Done()
 		}
 		return context.DeadlineExceeded
@@ -89,7 +89,7 @@ func (c *Context) Await(done <-chan struct{}) error {
 	}
 }
 
-// Await is the method for any context.
+// Await is Context.Await for any context.
 func Await(ctx context.Context, done <-chan struct{}) error {
 	if c, ok := ctx.(interface{ Await(<-chan struct{}) error }); ok {
 		return c.Await(done)
@@ -102,8 +102,8 @@ func Await(ctx context.Context, done <-chan struct{}) error {
 	}
 }
 
-// Value returns the parent's value of key. Package context asks so for what cancels c, too: a context that is derived
-// from it then needs no goroutine.
+// Value returns the parent's value of key. If there is a timer, the timer answers: package context also uses Value to
+// find the context that cancels c. A context that is derived from c then needs no goroutine.
 func (c *Context) Value(key any) any {
 	if t := c.timer.Load(); t != nil {
 		return t.Value(key)
@@ -111,7 +111,8 @@ func (c *Context) Value(key any) any {
 	return c.Context.Value(key)
 }
 
-// Release ends what was derived from c, and the timer if there is one. More than one Release is as good as one.
+// Release ends the contexts that were derived from c, and stops the timer if there is one. It may be called more than
+// once.
 func (c *Context) Release() {
 	c.start.Do(func() {})
 	if t := c.timer.Load(); t != nil {

@@ -12,12 +12,12 @@ import (
 )
 
 const (
-	maxPath       = 4 * maxDepth // pointers counted as well
-	visitsUnnoted = 1000         // until a walk notes where it was: before, that costs more than it spares
+	maxPath       = 4 * maxDepth // pointers count too
+	visitsUnnoted = 1000         // a walk notes its places only after this: in small values, notes cost too much
 )
 
-// check looks at all text and all times that json.Marshal would write. It also looks for cycles, since json.Marshal does not
-// survive all of them.
+// check looks at all text and all times that json.Marshal would write. It also looks for cycles, because json.Marshal
+// does not survive all of them.
 func check(v any) error {
 	if done, err := checkPlain(v); done {
 		return err
@@ -25,7 +25,7 @@ func check(v any) error {
 	return new(walk).value(reflect.ValueOf(v), planOf(reflect.TypeOf(v)))
 }
 
-// checkPlain checks what an any mostly holds, and reports whether it did.
+// checkPlain checks a value of the types that are in an any most often. For any other type, done is false.
 func checkPlain(v any) (done bool, err error) {
 	switch v := v.(type) {
 	case nil, bool, int, int64, float64:
@@ -41,13 +41,13 @@ func checkPlain(v any) (done bool, err error) {
 
 // walk goes through a value as json.Marshal does.
 type walk struct {
-	levels  int // of arrays and objects at this place
-	path    int // the same, and pointers
+	levels  int // how many arrays and objects are around this place
+	path    int // the same, with pointers
 	visits  int
-	visited map[place]bool // true once it was left again
+	visited map[place]bool // true if the walk has left the place again
 }
 
-// place is what a pointer, map or slice refers to.
+// place is the memory that a pointer, map or slice refers to.
 type place struct {
 	pointer uintptr
 	length  int
@@ -91,7 +91,8 @@ func (w *walk) content(v reflect.Value, p *plan) error {
 	return nil
 }
 
-// within calls next with v, unless v was walked through already, or is being walked through: then it is part of itself.
+// within calls next with v. It skips v if the walk has left it already. If the walk is still inside v, v is a part of
+// itself: a cycle.
 func (w *walk) within(v reflect.Value, p *plan, levels int, next func(*walk, reflect.Value, *plan) error) error {
 	at, noted := w.note(v)
 	if left, before := w.visited[at]; noted && before {
@@ -109,7 +110,7 @@ func (w *walk) within(v reflect.Value, p *plan, levels int, next func(*walk, ref
 	case w.levels > maxDepth:
 		return errDepth
 	case w.path > maxPath:
-		return errDepth // of pointers: a chain that nobody can want
+		return errDepth // a chain of pointers that nobody can want
 	}
 	if err := next(w, v, p); err != nil {
 		return err
@@ -122,7 +123,7 @@ func (w *walk) within(v reflect.Value, p *plan, levels int, next func(*walk, ref
 	return nil
 }
 
-// note returns v's place, and whether it is one that has to be noted.
+// note returns v's place, and whether it must be noted.
 func (w *walk) note(v reflect.Value) (at place, noted bool) {
 	if w.visits++; w.visits <= visitsUnnoted {
 		return place{}, false
@@ -186,7 +187,7 @@ func (w *walk) entries(v reflect.Value, p *plan) error {
 	return nil
 }
 
-// anyEntries is entries without reflection, which takes twice as long.
+// anyEntries is entries without reflection, which would take twice as long.
 func (w *walk) anyEntries(m map[string]any) error {
 	for key, v := range m {
 		if !utf8.ValidString(key) {
@@ -232,7 +233,8 @@ func (w *walk) embedded(v reflect.Value, p *plan) error {
 	return w.fields(v.Elem(), p.element)
 }
 
-// checkKey checks a key by what it is and by what it says it is: the releases of Go differ in which of these they write.
+// checkKey checks a key as it is, and as its MarshalText writes it. The releases of Go differ in which of these they
+// write.
 func checkKey(k reflect.Value) error {
 	if k.Kind() == reflect.Interface && !k.IsNil() {
 		k = k.Elem()
@@ -249,7 +251,7 @@ func checkKey(k reflect.Value) error {
 	return checkMarshalText(k.Type(), k.Interface().(encoding.TextMarshaler))
 }
 
-// marshaler checks what a type writes about itself.
+// marshaler checks the JSON or text that a type's own method writes.
 func (w *walk) marshaler(v reflect.Value, p *plan, m any) error {
 	for _, f := range p.times { // the method may be that of an embedded time
 		if err := w.value(v.Field(f.index), f.plan); err != nil {
@@ -329,7 +331,7 @@ func checkRaw(v reflect.Value) error {
 	return nil
 }
 
-// checkNumber accepts what json.Marshal does: the empty one is written as 0.
+// checkNumber accepts the numbers that json.Marshal accepts. It writes an empty one as 0.
 func checkNumber(v reflect.Value) error {
 	text := v.String()
 	isNumber := text != "" && strings.Trim(text, "+-.0123456789eE") == "" && json.Valid([]byte(text))
@@ -339,14 +341,14 @@ func checkNumber(v reflect.Value) error {
 	return nil
 }
 
-// plan is what has to be looked at in the values of a type.
+// plan says which parts of a type's values must be checked.
 type plan struct {
 	needed  bool
 	asked   bool // the type, or a pointer to it, has one of the methods below
 	special func(reflect.Value) error
-	element *plan   // of what a pointer, list or map holds
-	fields  []field // of a struct, those that are written and need it
-	times   []field // of a struct, the embedded times
+	element *plan   // the plan for the elements of a pointer, list or map
+	fields  []field // the fields of a struct that are written and must be checked
+	times   []field // the embedded times of a struct
 
 	marshalsJSON, pointerMarshalsJSON, marshalsText, pointerMarshalsText bool
 }
@@ -357,9 +359,10 @@ type field struct {
 	plan     *plan
 }
 
-// marshaler returns what json.Marshal asks for v's JSON or text, or nil if it writes v by its kind.
+// marshaler returns the object whose MarshalJSON or MarshalText json.Marshal would call for v, or nil if it writes v by
+// its kind.
 func (p *plan) marshaler(v reflect.Value) any {
-	if !v.CanInterface() || v.Kind() == reflect.Pointer || v.Kind() == reflect.Interface { // what it holds is asked
+	if !v.CanInterface() || v.Kind() == reflect.Pointer || v.Kind() == reflect.Interface { // its element is asked
 		return nil
 	}
 	switch {
@@ -383,13 +386,13 @@ func planOf(t reflect.Type) *plan {
 	}
 	made := planner{}
 	p := made.plan(t)
-	for t, p := range made { // only now, since they refer to each other
+	for t, p := range made { // only now, because they refer to each other
 		plans.LoadOrStore(t, p)
 	}
 	return p
 }
 
-// planner makes the plans of a type and of those that it is made of.
+// planner makes the plans of a type and of the types in it.
 type planner map[reflect.Type]*plan
 
 func (made planner) plan(t reflect.Type) *plan {
@@ -405,12 +408,13 @@ func (made planner) plan(t reflect.Type) *plan {
 	p.marshalsJSON, p.pointerMarshalsJSON = t.Implements(jsonMarshaler), pointer.Implements(jsonMarshaler)
 	p.marshalsText, p.pointerMarshalsText = t.Implements(textMarshaler), pointer.Implements(textMarshaler)
 	p.asked = p.marshalsJSON || p.pointerMarshalsJSON || p.marshalsText || p.pointerMarshalsText
-	p.needed = true // for types that are part of themselves: they can be cycles
+	p.needed = true // for types that contain themselves: their values can be cycles
 	p.needed = made.contentNeeded(t, p) || p.asked || p.special != nil
 	return p
 }
 
-// contentNeeded reports whether a value of the type can hold what has to be looked at, its methods apart.
+// contentNeeded reports whether a value of the type can have a part that must be checked. It does not count its
+// methods.
 func (made planner) contentNeeded(t reflect.Type, p *plan) bool {
 	switch t.Kind() {
 	case reflect.String, reflect.Interface:
@@ -428,7 +432,7 @@ func (made planner) contentNeeded(t reflect.Type, p *plan) bool {
 	return false
 }
 
-// keyWorks reports whether json.Marshal takes a map with such keys.
+// keyWorks reports whether json.Marshal accepts a map with such keys.
 func keyWorks(t reflect.Type) bool {
 	switch t.Kind() {
 	case reflect.String, reflect.Int, reflect.Int8, reflect.Int16, reflect.Int32, reflect.Int64,

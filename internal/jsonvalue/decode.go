@@ -17,16 +17,16 @@ var (
 	errNotJSON     = errors.New("it is not valid JSON")
 )
 
-// A TypeError says that a JSON text does not fit a Go type. It holds nothing of the text.
+// A TypeError says that a JSON text does not fit a Go type. It has no part of the text.
 type TypeError struct {
-	JSON string       // what the text is: "string", "number", "boolean", "null", "array" or "object"
-	Type reflect.Type // what it was read into
+	JSON string       // the kind of the text: "string", "number", "boolean", "null", "array" or "object"
+	Type reflect.Type // the type that it was read into
 
-	Part     string       // of an array or object, what the part is that does not fit, if that is known
-	PartType reflect.Type // and what it does not fit
+	Part     string       // the kind of the part of an array or object that does not fit, if that is known
+	PartType reflect.Type // the type that this part does not fit
 }
 
-// Error says what does not fit what.
+// Error says which kind of JSON does not fit which type.
 func (e *TypeError) Error() string {
 	text := fmt.Sprintf("it is a JSON %s and does not fit %v", e.JSON, e.Type)
 	if e.PartType != nil {
@@ -35,8 +35,8 @@ func (e *TypeError) Error() string {
 	return text
 }
 
-// Decode reads raw into dst, a pointer, which it leaves alone if raw does not fit. A number read into an any becomes a
-// json.Number, so that it is never rounded. The error holds nothing of raw.
+// Decode reads raw into dst, a pointer. If raw does not fit, dst stays as it is. A number that is read into an any
+// becomes a json.Number, so that it is never rounded. The error has no part of raw.
 func Decode(raw json.RawMessage, dst any) error {
 	if Plain(raw, dst) {
 		return nil
@@ -45,7 +45,7 @@ func Decode(raw json.RawMessage, dst any) error {
 	if v.Kind() != reflect.Pointer || v.IsNil() {
 		return errDestination
 	}
-	if !utf8.Valid(raw) { // which some releases of Go would alter
+	if !utf8.Valid(raw) { // some releases of Go would alter it
 		return errNotJSON
 	}
 	fresh := reflect.New(v.Type().Elem())
@@ -56,8 +56,8 @@ func Decode(raw json.RawMessage, dst any) error {
 	return nil
 }
 
-// unmarshal is json.Unmarshal with json.Number for numbers whose type is open. The decoder reads from a copy, so that no
-// UnmarshalJSON gets hold of raw.
+// unmarshal is json.Unmarshal, except that a number read into an any becomes a json.Number. The decoder reads from a
+// copy, so that no UnmarshalJSON can keep raw or change it.
 func unmarshal(raw json.RawMessage, dst any) error {
 	d := json.NewDecoder(bytes.NewReader(raw))
 	d.UseNumber()
@@ -70,7 +70,7 @@ func unmarshal(raw json.RawMessage, dst any) error {
 	return nil
 }
 
-// misfit says in words of our own why raw can't be read into the type: those of err may show the value.
+// misfit says why raw can't be read into the type. It does not use the text of err, because that may show the value.
 func misfit(raw []byte, t reflect.Type, err error) error {
 	if !json.Valid(raw) {
 		return errNotJSON
@@ -83,7 +83,7 @@ func misfit(raw []byte, t reflect.Type, err error) error {
 	return e
 }
 
-// kindOf returns what a valid JSON text is.
+// kindOf returns the kind of a valid JSON text.
 func kindOf(raw []byte) string {
 	switch bytes.TrimLeft(raw, " \t\r\n")[0] {
 	case '"':
@@ -100,7 +100,7 @@ func kindOf(raw []byte) string {
 	return "number"
 }
 
-// partKind returns what json.UnmarshalTypeError says the JSON was, without the number that it may show.
+// partKind returns the kind of JSON that a json.UnmarshalTypeError names, without the number that it may show.
 func partKind(value string) string {
 	switch kind, _, _ := strings.Cut(value, " "); kind {
 	case "string", "number", "array", "object", "null":
@@ -111,8 +111,9 @@ func partKind(value string) string {
 	return "value"
 }
 
-// Plain reads what most sessions hold, a whole number, a boolean or a text without escapes, and so spares them the decoder,
-// which takes ten times as long. Whatever else there is to read, it leaves to Decode, and dst alone.
+// Plain reads a whole number, a boolean, or a text without escapes: the values that most sessions have. The decoder
+// would take ten times as long. For any other value it returns false, and leaves dst as it is. Then Decode must read
+// it.
 func Plain(raw json.RawMessage, dst any) bool {
 	switch dst := dst.(type) {
 	case *int64:

@@ -1,9 +1,9 @@
-// Package jsonvalue turns values into JSON and back without altering them: what would come back different, or could not be
-// read again, is refused. Which release of encoding/json writes the JSON makes no difference: the value itself is looked
-// at, and not only what became of it.
+// Package jsonvalue turns values into JSON and back without altering them. It refuses a value that would come back
+// different, or could not be read again. It makes no difference which release of encoding/json writes the JSON, because
+// the value itself is checked, and not only its JSON.
 //
-// The errors tell of types and of kinds of JSON, and never show a value, except for what an application's own MarshalJSON or
-// MarshalText says. They name no key: who knows it puts it in front.
+// The errors name types and kinds of JSON. They never show a value, except if an application's own MarshalJSON or
+// MarshalText does. They name no key: the caller puts that in front.
 package jsonvalue
 
 import (
@@ -15,8 +15,8 @@ import (
 	"unicode/utf8"
 )
 
-// maxDepth is how many arrays and objects may be one within the other. encoding/json writes more than it reads, which is
-// 10,000; the rest is for what a store puts around a value.
+// maxDepth is how deep arrays and objects may be nested. encoding/json reads 10,000 levels, and writes more than that.
+// The levels between are left for the JSON that a store puts around a value.
 const maxDepth = 9_990
 
 var (
@@ -39,8 +39,8 @@ func CheckText(text string) error {
 	return nil
 }
 
-// Encode returns v as JSON as json.Marshal writes it, or an error if it can't be encoded without being altered, or would be
-// nested too deep to be read again. It may call MarshalJSON and MarshalText of what v holds twice.
+// Encode returns v as JSON, as json.Marshal writes it. It returns an error if JSON would alter v, or if it would be
+// nested too deep to be read again. It may call each MarshalJSON and MarshalText in v twice.
 func Encode(v any) (json.RawMessage, error) {
 	if raw, ok := encodePlain(v); ok {
 		return raw, nil
@@ -60,7 +60,7 @@ func Encode(v any) (json.RawMessage, error) {
 	return raw, nil
 }
 
-// encodePlain encodes what most sessions hold, numbers and short texts, without looking at types.
+// encodePlain encodes numbers and short texts, the values that most sessions have, without reflection.
 func encodePlain(v any) (raw json.RawMessage, ok bool) {
 	switch v := v.(type) {
 	case nil:
@@ -90,7 +90,7 @@ func encodePlainText(text string) (raw json.RawMessage, ok bool) {
 	return append(raw, '"'), true
 }
 
-// explain says in words of our own why v can't be encoded: another library's may show the value.
+// explain says why v can't be encoded. It does not use the text of err, because that may show the value.
 func explain(err error, v any) error {
 	var badType *json.UnsupportedTypeError
 	var badValue *json.UnsupportedValueError
@@ -107,7 +107,7 @@ func unsupported(t reflect.Type) error { return fmt.Errorf("unsupported type: %v
 
 func notFinite(text string) bool { return text == "NaN" || text == "+Inf" || text == "-Inf" }
 
-// tooDeep reports whether raw has more arrays and objects one within the other than can be read.
+// tooDeep reports whether the arrays and objects in raw are nested deeper than maxDepth.
 func tooDeep(raw []byte) bool {
 	if len(raw) <= 2*maxDepth {
 		return false

@@ -13,20 +13,20 @@ import (
 	"github.com/doorman-go/session/internal/deadline"
 )
 
-// batcher sends commands that are wanted at the same time together: the system calls to write and to read, on both sides,
-// are most of what a command costs. It has goroutines only while there is something to send.
+// batcher sends commands that come at the same time in one batch, because the system calls to write and to read, on
+// both sides, are most of the cost of a command. It has goroutines only while there is something to send.
 //
-// go-redis's autopipelining is not used for this: it knows no context once a command is queued, and sends and resends it
-// after its caller has answered that it failed. Here nobody waits longer than the own deadline says, and nothing is sent,
-// or sent again, that its caller has given up.
+// It does not use go-redis's autopipelining. That ignores the context of a command that is queued. It may send the
+// command, or send it again, after the caller has reported a failure. Here no caller waits longer than its own
+// deadline, and no command is sent, or sent again, after its caller has given up.
 type batcher struct {
 	client   redis.UniversalClient
 	yield    func() // lets other goroutines run
 	underWay atomic.Int64
-	quiet    atomic.Int64  // until when senders do not yield, in nanoseconds
-	alone    atomic.Uint64 // commands that went by themselves
+	quiet    atomic.Int64  // senders do not yield until this time, in nanoseconds since 1970
+	alone    atomic.Uint64 // commands that were sent alone
 	batches  atomic.Uint64
-	batched  atomic.Uint64 // commands in them
+	batched  atomic.Uint64 // commands in the batches
 
 	mu      sync.Mutex
 	waiting []*queued
@@ -41,18 +41,18 @@ type queued struct {
 	state atomic.Int32
 }
 
-// The states of a queued command: whoever moves it on from stateWaiting decides.
+// The states of a queued command. The first one to change stateWaiting, its sender or its caller, decides.
 const (
 	stateWaiting = iota
-	stateTaken   // by a sender; the caller no longer knows when it is looked at
-	stateGivenUp // by its caller
+	stateTaken   // a sender has it, and may use it at any time
+	stateGivenUp // its caller has given up
 )
 
 const (
-	mostSenders = 4   // with fewer, commands wait behind batches that are under way over a network
+	mostSenders = 4   // with fewer, commands wait for batches that are under way on the network
 	mostInBatch = 256 // commands
 	longYield   = time.Millisecond
-	quietAfter  = 100 * time.Millisecond // a yield that took long: busy goroutines would make commands wait
+	quietAfter  = 100 * time.Millisecond // after a long yield: with busy goroutines, yielding makes commands wait
 )
 
 func newBatcher(client redis.UniversalClient) *batcher {
@@ -61,9 +61,9 @@ func newBatcher(client redis.UniversalClient) *batcher {
 
 var queuedPool = sync.Pool{New: func() any { return &queued{done: make(chan struct{}, 1)} }}
 
-// process runs one command. One that is alone goes by itself at once, and so does one whose batch failed: each is then
-// tried again within its own time. That is safe, since a write that is made twice is recognised. When ctx ends first, the
-// command must not be looked at any more.
+// process runs one command. If no other command is under way, it sends this one at once. If a batch fails, each of its
+// commands is tried again alone, within its own time. That is safe, because a script recognizes a write that was made
+// before. If ctx ends first, the caller must not use the command any more.
 func (b *batcher) process(ctx context.Context, cmd redis.Cmder) error {
 	defer b.underWay.Add(-1)
 	if b.underWay.Add(1) == 1 {
@@ -85,8 +85,8 @@ func (b *batcher) stats() Stats {
 	return Stats{Alone: b.alone.Load(), Batches: b.batches.Load(), Batched: b.batched.Load(), Waiting: len(b.waiting)}
 }
 
-// isAnswer reports whether err is what a server says of this command. It is none where the server says that it is not to
-// be asked now, or not any more.
+// isAnswer reports whether err is the server's answer to this command. An error that says that the server can't be
+// asked now, or not any more, is no answer.
 func isAnswer(err error) bool {
 	if errors.Is(err, redis.Nil) {
 		return true
@@ -95,15 +95,15 @@ func isAnswer(err error) bool {
 	return errors.As(err, &answer) && !isPassing(err)
 }
 
-// isPassing reports whether a server that answers with err may answer otherwise soon, or another one in its place.
+// isPassing reports whether err may be gone soon, on the same server or on one that takes its place.
 func isPassing(err error) bool {
 	return redis.IsReadOnlyError(err) || redis.IsLoadingError(err) || redis.IsMasterDownError(err) ||
 		redis.IsClusterDownError(err) || redis.IsTryAgainError(err) || redis.IsMaxClientsError(err) ||
 		redis.HasErrorPrefix(err, "NOREPLICAS") || redis.HasErrorPrefix(err, "BUSY") || redis.HasErrorPrefix(err, "OOM")
 }
 
-// processTogether runs a command in a batch. Once it gave up, the command is the batch's: the context's own timer may not have
-// come to it yet, so that its Err does not tell.
+// processTogether runs a command in a batch. If gaveUp is true, the batch may still use the command, so the caller must
+// not. ctx.Err does not tell this: it may still be nil, because the context's own timer may be a little later.
 func (b *batcher) processTogether(ctx context.Context, cmd redis.Cmder) (gaveUp bool, err error) {
 	q := queuedPool.Get().(*queued)
 	q.ctx, q.cmd = ctx, cmd
@@ -143,7 +143,7 @@ func (b *batcher) send() {
 	}
 }
 
-// fillBatch lets other goroutines put their commands in, unless that took long a moment ago.
+// fillBatch lets other goroutines add their commands. It does not do so if that took long a moment ago.
 func (b *batcher) fillBatch() {
 	begun := time.Now()
 	if begun.UnixNano() < b.quiet.Load() {
@@ -155,7 +155,7 @@ func (b *batcher) fillBatch() {
 	}
 }
 
-// nextBatch returns what is waiting, or nil when this goroutine is to end.
+// nextBatch returns the commands that wait. If none waits, it returns nil, and the sender must end.
 func (b *batcher) nextBatch() []*queued {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -172,13 +172,13 @@ func (b *batcher) nextBatch() []*queued {
 	return batch
 }
 
-// noRetry is a command whose batch the client does not send again.
+// noRetry is a command that keeps the client from sending its batch again.
 type noRetry struct{ redis.Cmder }
 
 func (noRetry) NoRetry() bool { return true }
 
-// execBatch sends the commands that are still wanted, once, and gives up when the first of them is to be given up: the
-// others then try by themselves.
+// execBatch sends the commands whose callers still wait, once. It gives up at the nearest of their deadlines. Then the
+// other callers try alone.
 func (b *batcher) execBatch(batch []*queued) {
 	var first time.Time
 	p := b.client.Pipeline()

@@ -11,22 +11,22 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// CacheOptions bound a Cache.
+// CacheOptions are the limits of a Cache.
 type CacheOptions struct {
 	MaxEntries   int
 	MaxStaleness time.Duration
 }
 
-// Cache keeps what was made of values that were read from one server. The server tells it of each write to a key with the
-// prefix (CLIENT TRACKING in broadcasting mode), over a connection that serves nothing else. While that connection is not
-// known to be alive, the cache is empty and stays so.
+// Cache keeps objects that were made from the values of one server. The server reports each write to a key with the
+// prefix (CLIENT TRACKING in broadcasting mode), on a connection that is used for nothing else. While that connection
+// is not known to be alive, the cache is empty and takes nothing.
 type Cache struct {
 	options CacheOptions
 
 	mu      sync.RWMutex
 	alive   bool
 	entries map[string]*entry
-	reads   map[string]*Read // under way, by key; what is no longer here must not be kept
+	reads   map[string]*Read // reads under way, by key; the value of a read that is not here any more must not be kept
 
 	subscriber *redis.Client
 	cancel     context.CancelFunc
@@ -36,24 +36,24 @@ type Cache struct {
 type entry struct {
 	value    any
 	revision string
-	read     time.Duration // when, since cacheEpoch
-	used     atomic.Int64  // when last, since cacheEpoch
+	read     time.Duration // when it was read, since cacheEpoch
+	used     atomic.Int64  // when it was used last, since cacheEpoch
 }
 
 // Read is a read that is under way. A write to its key meanwhile voids it.
 type Read struct {
 	readers  int
-	begun    time.Duration // by the first of them, since cacheEpoch
-	isFound  bool          // by one of them, or by a void one that ended meanwhile:
+	begun    time.Duration // when the first of them began, since cacheEpoch
+	isFound  bool          // one of them, or a void read that ended meanwhile, has found this revision:
 	revision string
 }
 
 const (
-	invalidations = "__redis__:invalidate" // the channel that a RESP2 connection gets notices on
-	heartbeat     = time.Second            // the silence after which to ask for a sign of life; twice as much is death
+	invalidations = "__redis__:invalidate" // a RESP2 connection gets its notices on this channel
+	heartbeat     = time.Second            // after this silence the server is asked; after two it counts as dead
 	minPause      = 10 * time.Millisecond  // before the next connection
 	maxPause      = time.Second
-	evictionTries = 8 // entries of which the one that was not used for longest goes
+	evictionTries = 8 // how many entries are compared; the one that was not used for the longest time is dropped
 )
 
 var cacheEpoch = time.Now()
@@ -72,7 +72,7 @@ func newCache(client *redis.Client, prefix string, options CacheOptions) *Cache 
 	c := &Cache{options: options}
 	dial := o.Dialer
 	o.Dialer = func(ctx context.Context, network, addr string) (net.Conn, error) {
-		c.empty(false) // also where the client connects again by itself, since the connection before is lost
+		c.empty(false) // also if the client connects again by itself, because then it has lost its connection
 		return dial(ctx, network, addr)
 	}
 	c.empty(false)
@@ -113,8 +113,8 @@ func (c *Cache) Begin(key string) *Read {
 }
 
 // End keeps the value that was read, unless it is nil or the key was written meanwhile. If reads at the same time found
-// different revisions, it can't be told which is the newer one, and none is kept: who has seen the newer one must not see
-// the older one afterwards.
+// different revisions, nobody knows which one is newer, so none is kept: a reader that has seen the newer one must not
+// see the older one later.
 func (c *Cache) End(key string, read *Read, value any, revision string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -153,7 +153,7 @@ func (r *Read) found(revision string) bool {
 	return r.revision == revision
 }
 
-// evict drops an entry that was not used for long: of a few, which a map yields in no order.
+// evict looks at a few entries, in the random order of a map, and drops the one that was not used for the longest time.
 func (c *Cache) evict() {
 	oldest, used, tries := "", int64(0), 0
 	for key, e := range c.entries {
@@ -177,7 +177,7 @@ func (c *Cache) Drop(keys ...string) {
 	}
 }
 
-// empty forgets all there is, and says whether something may be kept from here on.
+// empty drops all entries. Alive says whether values may be kept from now on.
 func (c *Cache) empty(alive bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -231,8 +231,8 @@ func (c *Cache) resubscribe(ctx context.Context) *redis.PubSub {
 	}
 }
 
-// subscribe returns a subscription that the server has confirmed: from then on it tells of each write, and values may be
-// kept.
+// subscribe returns a subscription that the server has confirmed. From then on the server reports each write, so values
+// may be kept.
 func (c *Cache) subscribe(ctx context.Context) (*redis.PubSub, error) {
 	subscription := c.subscriber.Subscribe(ctx) // without channels, so that it does not connect yet
 	err := subscription.Subscribe(ctx, invalidations)

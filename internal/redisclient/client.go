@@ -17,7 +17,7 @@ import (
 // Client keeps values in Redis.
 type Client struct {
 	redis    redis.UniversalClient
-	replicas int      // to wait for after each write
+	replicas int      // how many replicas to wait for after each write
 	batches  *batcher // nil in a cluster
 	cache    *Cache   // nil without one
 	owned    bool     // Open made the client
@@ -26,7 +26,8 @@ type Client struct {
 	nodes  sync.Map // of a cluster: *node by address
 }
 
-// New returns a Client that uses client, which stays the caller's to close. It refuses what can't keep the promises.
+// New returns a Client that uses client. The caller closes that client. New refuses a client that can't keep the
+// guarantees.
 func New(client redis.UniversalClient, replicas int) (*Client, error) {
 	if err := checkClient(client, replicas); err != nil {
 		return nil, err
@@ -75,18 +76,18 @@ func checkClient(client redis.UniversalClient, replicas int) error {
 
 var errNoClient = errors.New("session: the Redis client is nil")
 
-// Redis returns the client beneath.
+// Redis returns the go-redis client.
 func (c *Client) Redis() redis.UniversalClient { return c.redis }
 
 // Stats are counts of commands since the Client was made.
 type Stats struct {
-	Alone   uint64 // that went by themselves
+	Alone   uint64 // commands that were sent alone
 	Batches uint64
-	Batched uint64 // that went in batches
-	Waiting int    // at this moment, for a batch
+	Batched uint64 // commands that were sent in batches
+	Waiting int    // commands that wait for a batch at this moment
 }
 
-// Stats returns the counts. In a cluster, where each command goes by itself, they are zero.
+// Stats returns the counts. In a cluster they are zero, because there each command is sent alone.
 func (c *Client) Stats() Stats {
 	if c.batches == nil {
 		return Stats{}
@@ -109,7 +110,7 @@ func (c *Client) Close() error {
 	return errors.Join(errs...)
 }
 
-// isAtomic reports whether a script may touch several keys, as it may on one server and with Sentinel.
+// isAtomic reports whether a script may use several keys: on one server, and with Sentinel.
 func (c *Client) isAtomic() bool {
 	_, ok := c.redis.(*redis.Client)
 	return ok
@@ -118,7 +119,7 @@ func (c *Client) isAtomic() bool {
 var (
 	// ErrMissing means that nothing is stored.
 	ErrMissing = errors.New("session: nothing is stored there")
-	// ErrForeign means that what is stored is not a Value.
+	// ErrForeign means that something is stored which is not a Value.
 	ErrForeign = errors.New("session: the Redis key holds something else")
 )
 
@@ -139,15 +140,15 @@ func (c *Client) Get(ctx context.Context, key string) (Value, error) {
 	return v, nil
 }
 
-// Conflict says which of several swaps met something else than it expected, and what: nil for nothing, or what is no
-// Value.
+// Conflict says which of several swaps did not find the value that it expected. Current is the stored value. It is nil
+// if nothing is stored, or something that is not a Value.
 type Conflict struct {
 	Place   int
 	Current Value
 }
 
-// Swap makes the swaps. On one server and with Sentinel it makes all or none, and otherwise one by one up to the first
-// that meets something else. A value that has New's revision already is replaced by itself.
+// Swap makes the swaps. On one server and with Sentinel it makes all or none. In a cluster it makes them one by one, up
+// to the first conflict. If the stored value already has New's revision, that is no conflict.
 func (c *Client) Swap(ctx context.Context, swaps ...Swap) (*Conflict, error) {
 	for _, s := range swaps {
 		if len(s.Old) > maxRevision {
@@ -171,7 +172,7 @@ func (c *Client) Swap(ctx context.Context, swaps ...Swap) (*Conflict, error) {
 	return nil, err
 }
 
-// conflictOf reads what a script returns for a swap: 1, or what is stored.
+// conflictOf reads the reply of a script to a swap: 1 if it was made, or else the stored value.
 func conflictOf(place int, reply any) *Conflict {
 	switch reply := reply.(type) {
 	case int64:
@@ -182,7 +183,7 @@ func conflictOf(place int, reply any) *Conflict {
 	return &Conflict{Place: place}
 }
 
-// milliseconds returns a time to live, which is never zero: that would be an error, or for ever.
+// milliseconds returns a time to live. It is never zero, because for Redis zero is an error, or means for ever.
 func milliseconds(life time.Duration) int64 {
 	return max(int64((life+time.Millisecond-1)/time.Millisecond), 1)
 }
@@ -198,7 +199,7 @@ func (c *Client) swapOne(s Swap) call {
 	return one
 }
 
-// wait tells a script that replicas are waited for.
+// wait returns the argument that tells a script whether its caller waits for replicas.
 func (c *Client) wait() string {
 	if c.replicas > 0 {
 		return "wait"
@@ -227,8 +228,8 @@ func (c *Client) swapAll(swaps []Swap) call {
 	return newCall(swapAllScript, keys, args...)
 }
 
-// appendMembers appends what the swaps put into a list: how long the list is to live, how many members there are, and each with
-// its life.
+// appendMembers appends the arguments for a list: how long the list must live, how many members the swaps put into it,
+// and each member with its time to live.
 func appendMembers(args []any, swaps []Swap, list string) []any {
 	var members []any
 	var longest time.Duration
@@ -241,9 +242,9 @@ func appendMembers(args []any, swaps []Swap, list string) []any {
 	return append(append(args, milliseconds(longest), len(members)/2), members...)
 }
 
-// swapInTurn makes one swap after the other, where they live on different servers. A member is in its list before its
-// value is there, and gets the shorter life of a final value when that is there. Where the order allows it, one round
-// trip does both.
+// swapInTurn makes one swap after the other, because their keys are on different servers. It puts a member into its
+// list before it stores the value. The shorter life of a final value comes into the list after that value is stored. If
+// this order allows it, one round trip does both.
 func (c *Client) swapInTurn(ctx context.Context, swaps []Swap) (*Conflict, error) {
 	var before, after []call
 	for _, s := range swaps {
@@ -286,8 +287,8 @@ func enlist(list, member string, life time.Duration, final bool) call {
 	return newCall(enlistScript, []string{list}, member, milliseconds(life), text)
 }
 
-// End puts a final value in the place of whatever is stored but another final one, and returns what it found: nil for
-// nothing, or for what is no Value.
+// End puts a final value in the place of any stored value, except another final one. It returns the value that it
+// found, or nil if it found nothing, or something that is not a Value.
 func (c *Client) End(ctx context.Context, s Swap) (Value, error) {
 	ending := newCall(endScript, []string{s.Key}, []byte(s.New), milliseconds(s.Life), "", s.Channel)
 	if s.List != "" && c.isAtomic() {
@@ -307,18 +308,18 @@ func (c *Client) End(ctx context.Context, s Swap) (Value, error) {
 }
 
 const (
-	listAtOnce = 128  // values that a script reads: it keeps all others waiting
+	listAtOnce = 128  // values that a script reads; few, because all other clients wait meanwhile
 	readAtOnce = 1000 // values that one round trip reads
 )
 
-// Listed is a member of a list, and what its value begins with: nil if there is none.
+// Listed is a member of a list, and the first bytes of its value. Head is nil if there is no value.
 type Listed struct {
 	Member string
 	Head   Value
 }
 
-// List returns the members of a list and the first size bytes of their values, whose keys are prefix and member. The
-// cache has no part in it.
+// List returns the members of a list and the first size bytes of their values. The key of a value is prefix and member.
+// List does not use the cache.
 func (c *Client) List(ctx context.Context, list, prefix string, size int) ([]Listed, error) {
 	members, heads, err := c.listMembers(ctx, list, prefix, size)
 	if err != nil {
@@ -339,7 +340,7 @@ func (c *Client) List(ctx context.Context, list, prefix string, size int) ([]Lis
 	return listed, nil
 }
 
-// listMembers returns a list's members, and what the values of the first of them begin with.
+// listMembers returns a list's members, and the first bytes of the values of the first members.
 func (c *Client) listMembers(ctx context.Context, list, prefix string, size int) ([]string, []Value, error) {
 	if !c.isAtomic() {
 		cmd := redis.NewStringSliceCmd(ctx, "zrange", list, 0, -1)
@@ -374,7 +375,8 @@ func texts(reply any) []string {
 	return all
 }
 
-// GetAll returns the values of keys, nil for those that are missing or hold something else. The cache has no part in it.
+// GetAll returns the values of keys. A value is nil if it is missing, or if the key holds something else. GetAll does
+// not use the cache.
 func (c *Client) GetAll(ctx context.Context, keys []string) ([]Value, error) {
 	return c.read(ctx, keys, 0)
 }
@@ -401,7 +403,7 @@ func (c *Client) read(ctx context.Context, keys []string, size int) ([]Value, er
 	return values, nil
 }
 
-// process runs a command that touches one key, together with others where that can be.
+// process runs a command that uses one key. Except in a cluster, it may send the command in a batch.
 func (c *Client) process(ctx context.Context, cmd redis.Cmder) error {
 	if c.batches != nil {
 		return c.batches.process(ctx, cmd)
@@ -409,7 +411,7 @@ func (c *Client) process(ctx context.Context, cmd redis.Cmder) error {
 	return c.redis.Process(ctx, cmd)
 }
 
-// run runs a script, and waits for the replicas if it is to.
+// run runs a script. If replicas are set, it waits for them.
 func (c *Client) run(ctx context.Context, one call) (any, error) {
 	if c.replicas == 0 {
 		return c.runUnawaited(ctx, one)
@@ -436,7 +438,7 @@ func (c *Client) runUnawaited(ctx context.Context, one call) (any, error) {
 	return cmd.Val(), nil
 }
 
-// runAll runs several scripts, in one round trip where no replicas are to be waited for.
+// runAll runs several scripts. Without replicas to wait for, it takes one round trip.
 func (c *Client) runAll(ctx context.Context, calls []call) ([]any, error) {
 	if c.replicas == 0 {
 		if len(calls) == 1 {
@@ -453,8 +455,8 @@ type pipeliner interface {
 	Pipelined(ctx context.Context, fill func(redis.Pipeliner) error) ([]redis.Cmder, error)
 }
 
-// runTogether runs scripts in one round trip, and in a second one those that a server did not know. It waits for the
-// replicas of the server, if patience is not zero.
+// runTogether runs scripts in one round trip. If a server does not know some of them, these take a second round trip.
+// If patience is not zero, it waits for the replicas of the server.
 func (c *Client) runTogether(ctx context.Context, client pipeliner, calls []call, patience time.Duration) ([]any, error) {
 	replies := make([]any, len(calls))
 	places := make([]int, len(calls))
@@ -495,8 +497,8 @@ func (c *Client) runTogether(ctx context.Context, client pipeliner, calls []call
 	return replies, nil
 }
 
-// runAwaited runs scripts, server by server, and waits for the replicas of each. WAIT counts what its own connection
-// wrote: so it goes in one pipeline with the scripts, which write even where they find their work done.
+// runAwaited runs scripts, server by server, and waits for the replicas of each. WAIT only counts writes of its own
+// connection. So it is sent in one pipeline with the scripts, and the scripts write even if their work was done before.
 func (c *Client) runAwaited(ctx context.Context, calls []call) ([]any, error) {
 	masters := make(map[*redis.Client][]int) // the places of their calls
 	for i, one := range calls {
@@ -528,10 +530,10 @@ func (c *Client) master(ctx context.Context, key string) (*redis.Client, error) 
 	if cluster, ok := c.redis.(*redis.ClusterClient); ok {
 		return cluster.MasterForKey(ctx, key)
 	}
-	return c.redis.(*redis.Client), nil // New lets no others wait
+	return c.redis.(*redis.Client), nil // New refuses replicas with any other client
 }
 
-// patienceOf returns how long replicas may take, so that the answer is there before the context or the client gives up.
+// patienceOf returns how long replicas may take. The answer must come before the context or the client gives up.
 func patienceOf(ctx context.Context, master *redis.Client) time.Duration {
 	left := time.Second
 	if deadline, ok := ctx.Deadline(); ok {
@@ -540,7 +542,7 @@ func patienceOf(ctx context.Context, master *redis.Client) time.Duration {
 	if timeout := master.Options().ReadTimeout; timeout > 0 {
 		left = min(left, timeout)
 	}
-	return max(left*3/4, time.Millisecond) // zero is for ever
+	return max(left*3/4, time.Millisecond) // zero means for ever
 }
 
 func (c *Client) checkReplicas(wait *redis.Cmd) error {
@@ -554,8 +556,8 @@ func (c *Client) checkReplicas(wait *redis.Cmd) error {
 	return nil
 }
 
-// explain adds to err what can be done about it. The client of a cluster looks for changes once a minute only, unless it
-// is told that a node does not answer: a replica may have taken over.
+// explain adds to err what can be done about it. It also tells the client of a cluster if a node does not answer,
+// because a replica may have taken over, and the client itself looks for such changes only once a minute.
 func (c *Client) explain(err error) error {
 	var network net.Error // deadlines included
 	if cluster, ok := c.redis.(*redis.ClusterClient); ok && errors.As(err, &network) {

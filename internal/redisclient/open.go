@@ -18,8 +18,9 @@ import (
 	"github.com/redis/go-redis/v9/maintnotifications"
 )
 
-// The recommended client settings: every wait fits into the default Config.StoreTimeout of a second, which the context's
-// deadline enforces in any case, and a server that comes back is found within a second. What a URL says goes first.
+// The recommended client settings. With them each wait fits into the default Config.StoreTimeout of a second, which the
+// context's deadline enforces in any case. A server that comes back is found within a second. The parameters of a URL
+// override these settings.
 const (
 	dialTimeout  = 500 * time.Millisecond
 	readTimeout  = time.Second
@@ -33,15 +34,15 @@ const (
 
 // Settings are what Open needs beside a URL.
 type Settings struct {
-	Prefix      string       // of all keys
+	Prefix      string       // all keys begin with it
 	Replicas    int          // as in New
 	Cache       CacheOptions // zero for none
 	TLS         *tls.Config
 	Credentials func(context.Context) (user, password string, err error)
 }
 
-// Open returns a Client with the recommended settings, once a server has shown that all it will be asked can be done
-// there. While the server is not there it tries again until ctx ends.
+// Open returns a Client with the recommended settings. First it checks that the server can do all that the Client will
+// need. While the server can't be reached, it tries again until ctx ends.
 func Open(ctx context.Context, address string, s Settings) (*Client, error) {
 	client, err := openClient(address, s)
 	if err != nil {
@@ -53,7 +54,7 @@ func Open(ctx context.Context, address string, s Settings) (*Client, error) {
 	}
 	c.owned = true
 	if s.Cache != (CacheOptions{}) {
-		c.cache = newCache(client.(*redis.Client), s.Prefix, s.Cache) // openClient lets no others have one
+		c.cache = newCache(client.(*redis.Client), s.Prefix, s.Cache) // openClient refuses a cache with any other client
 	}
 	if err := c.awaitServer(ctx, s.Prefix); err != nil {
 		return nil, errors.Join(err, c.Close())
@@ -62,8 +63,8 @@ func Open(ctx context.Context, address string, s Settings) (*Client, error) {
 	return c, nil
 }
 
-// openClient makes the client. Errors of the parsers show parts of the URL, in which a password may stand: so none is
-// passed on.
+// openClient makes the client. It hides errors of the parsers, because they show parts of the URL, which may have a
+// password.
 func openClient(address string, s Settings) (redis.UniversalClient, error) {
 	u, err := url.Parse(address)
 	if err != nil {
@@ -71,10 +72,10 @@ func openClient(address string, s Settings) (redis.UniversalClient, error) {
 	}
 	rest := u.EscapedPath() + u.RawQuery
 	if u.Fragment != "" || strings.Contains(rest, "@") || strings.Contains(address, "#") {
-		return nil, errBadURL // a part of the password would be taken for something else
+		return nil, errBadURL // the parser would take a part of the password for something else
 	}
 	if s.TLS != nil && u.Scheme != "rediss" {
-		return nil, errors.New("session: RedisOptions.TLS is set, and the Redis URL does not begin with rediss://")
+		return nil, errors.New("session: RedisOptions.TLS is set, but the Redis URL does not begin with rediss://")
 	}
 	sentinel, cluster := u.Query().Has("master_name"), u.Query().Has("addr")
 	if s.Cache != (CacheOptions{}) && (sentinel || cluster) {
@@ -116,7 +117,7 @@ func openCluster(address string, s Settings) (redis.UniversalClient, error) {
 	recommend(&o.DialTimeout, &o.ReadTimeout, &o.WriteTimeout, &o.PoolTimeout)
 	retry(&o.MinRetryBackoff, &o.MaxRetryBackoff, &o.ConnMaxIdleTime, &o.DialerRetries)
 	o.MaintNotificationsConfig, o.DisableIdentity = noMaintenance(), true
-	o.DisableRoutingPolicies = true // which would wait for a stalled node longer than the context allows
+	o.DisableRoutingPolicies = true // they would wait for a stalled node longer than the context allows
 	o.TLSConfig, o.CredentialsProviderContext = s.tls(o.TLSConfig), s.Credentials
 	return redis.NewClusterClient(o), nil
 }
@@ -134,7 +135,7 @@ func openFailover(address string, s Settings) (redis.UniversalClient, error) {
 	return redis.NewFailoverClient(o), nil
 }
 
-// tls returns the configuration to use, given the one for the URL.
+// tls returns the configuration to use. Parsed is the one for the URL, or nil.
 func (s Settings) tls(parsed *tls.Config) *tls.Config {
 	if s.TLS == nil || parsed == nil {
 		return parsed
@@ -153,7 +154,7 @@ func recommend(dial, read, write, pool *time.Duration) {
 	*pool = cmp.Or(*pool, poolTimeout)
 }
 
-// retry fills in how the client tries again, as far as the URL does not say.
+// retry fills in the settings for new tries that the URL does not set.
 func retry(least, most, idle *time.Duration, dials *int) {
 	*least = cmp.Or(*least, minBackoff)
 	*most = cmp.Or(*most, maxBackoff)
@@ -161,18 +162,18 @@ func retry(least, most, idle *time.Duration, dials *int) {
 	*dials = cmp.Or(*dials, dialAttempts)
 }
 
-// noMaintenance turns off notices of a hosted Redis's maintenance, which cost a round trip on each new connection, as the
-// client's identity does.
+// noMaintenance turns off the maintenance notices of a hosted Redis. They cost a round trip on each new connection,
+// like the client's identity.
 func noMaintenance() *maintnotifications.Config {
 	return &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
 }
 
 const (
-	attemptTimeout = 5 * time.Second // for one look at the server
-	maxOpenPause   = time.Second     // between two
+	attemptTimeout = 5 * time.Second // for one check of the server
+	maxOpenPause   = time.Second     // between two checks
 )
 
-// awaitServer tries until the server can do all that is needed. It gives up at once where waiting does not help.
+// awaitServer tries until the server can do all that is needed. It gives up at once if waiting does not help.
 func (c *Client) awaitServer(ctx context.Context, prefix string) error {
 	var last error
 	for pause := minBackoff; ; pause = min(2*pause, maxOpenPause) {
@@ -184,7 +185,7 @@ func (c *Client) awaitServer(ctx context.Context, prefix string) error {
 			return nil
 		case isLasting(err):
 			return sayWho(err)
-		case last == nil || ctx.Err() == nil: // what the end of ctx itself causes says less
+		case last == nil || ctx.Err() == nil: // an error because ctx has ended says less
 			last = err
 		}
 		select {
@@ -195,7 +196,7 @@ func (c *Client) awaitServer(ctx context.Context, prefix string) error {
 	}
 }
 
-// sayWho puts in front of a server's answer that it is one.
+// sayWho puts in front of a server's error that it comes from Redis.
 func sayWho(err error) error {
 	if strings.HasPrefix(err.Error(), "session: ") {
 		return err
@@ -216,7 +217,7 @@ func isTLSRefusal(err error) bool {
 	return errors.As(err, &certificate) || errors.As(err, &alert) && alert.Op == "remote error"
 }
 
-// checkServer finds out what would fail at the first session.
+// checkServer returns the error that the first session would meet.
 func (c *Client) checkServer(ctx context.Context, prefix string) error {
 	if err := c.checkRights(ctx, prefix); errors.Is(err, errMissingRights) {
 		return err
@@ -238,7 +239,7 @@ func (c *Client) checkServer(ctx context.Context, prefix string) error {
 	return nil
 }
 
-// probe returns keys that nothing else uses. What is stored there is gone after probeLife.
+// probe returns keys that nothing else uses. Values there last for probeLife.
 func probe(prefix string) (value, list string) {
 	name := prefix + "probe:" + rand.Text()
 	return name, name + ":list"
@@ -248,7 +249,7 @@ const probeLife = time.Second
 
 var errMissingRights = errors.New("session: the Redis user lacks rights")
 
-// checkRights tries each command by itself, so that all rights that are missing can be named.
+// checkRights tries each command alone, so that the error can name all missing rights.
 func (c *Client) checkRights(ctx context.Context, prefix string) error {
 	value, list := probe(prefix)
 	life := probeLife.Milliseconds()
@@ -263,7 +264,7 @@ func (c *Client) checkRights(ctx context.Context, prefix string) error {
 		}
 		return nil
 	})
-	if c.replicas > 0 { // it names no key, and a cluster's client might ask a replica, which refuses
+	if c.replicas > 0 { // WAIT has no key, so a cluster's client might ask a replica, which refuses
 		master, err := c.master(ctx, value)
 		if err != nil {
 			return err
@@ -286,8 +287,8 @@ func (c *Client) checkRights(ctx context.Context, prefix string) error {
 	return other
 }
 
-// tryScripts makes values, ends one, and reads the list that it is in. It does not wait for replicas, which may still be
-// on their way.
+// tryScripts stores values, ends one, and reads the list that it is in. It does not wait for replicas, because they may
+// still be starting.
 func (c *Client) tryScripts(ctx context.Context, prefix string) error {
 	unawaited, err := New(c.redis, 0)
 	if err != nil {
@@ -311,13 +312,13 @@ func (c *Client) tryScripts(ctx context.Context, prefix string) error {
 }
 
 func probeValue(revision string, final bool) Value {
-	v, _ := NewValue(revision, final, 0) // only a long revision is refused
+	v, _ := NewValue(revision, final, 0) // fails only for a long revision
 	return v
 }
 
 var forbiddenText = regexp.MustCompile(`^NOPERM|has no permissions|The user executing the script can't|ACL failure in script`)
 
-// isForbidden reports whether a server says that its user may not do this, in a script or outside.
+// isForbidden reports whether err says that the Redis user lacks a right, in a script or outside.
 func isForbidden(err error) bool {
 	var answer redis.Error
 	return errors.As(err, &answer) && forbiddenText.MatchString(answer.Error())
@@ -326,13 +327,13 @@ func isForbidden(err error) bool {
 var errClusterNode = errors.New("session: the Redis server is a node of a cluster; name a second one in the URL " +
 	"(?addr=host:port), or use a redis.ClusterClient")
 
-// isOfCluster reports whether err is one that only a cluster has.
+// isOfCluster reports whether only a node of a cluster returns such an error.
 func isOfCluster(err error) bool {
 	return redis.HasErrorPrefix(err, "MOVED") || redis.HasErrorPrefix(err, "CROSSSLOT") ||
 		redis.HasErrorPrefix(err, "ASK") || redis.HasErrorPrefix(err, "CLUSTERDOWN")
 }
 
-// warnOfEviction logs that the server may drop what must not be lost, where it may be asked.
+// warnOfEviction logs a warning if the server may evict sessions. Without the right to ask it logs nothing.
 func (c *Client) warnOfEviction(ctx context.Context) {
 	look := func(ctx context.Context, server *redis.Client) error {
 		info, _ := server.Info(ctx, "memory").Result()

@@ -11,18 +11,18 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// scanAtOnce is how many keys a server looks at for each call: it keeps all others waiting.
+// scanAtOnce is how many keys a server looks at for each call. It is small, because all other clients wait meanwhile.
 const scanAtOnce = 500
 
-// Scanned is a key and what its value begins with: nil where there is none any more, or something else.
+// Scanned is a key and the first bytes of its value. Head is nil if there is no value any more, or something else.
 type Scanned struct {
 	Key  string
 	Head Value
 }
 
-// Scan returns the keys that begin with prefix, and the first size bytes of their values, of all servers. A key may come
-// twice. One that is there from the beginning to the end comes for certain, as long as no other server takes its place. The
-// cache has no part in it.
+// Scan returns the keys that begin with prefix, and the first size bytes of their values, of all servers. A key may
+// come twice. A key that exists during the whole scan is not left out, as long as no other server takes the place of
+// its server. Scan does not use the cache.
 func (c *Client) Scan(ctx context.Context, prefix string, size int) iter.Seq2[Scanned, error] {
 	return func(yield func(Scanned, error) bool) {
 		servers, err := c.servers(ctx)
@@ -43,7 +43,7 @@ type scanner interface {
 	Scan(ctx context.Context, cursor uint64, match string, count int64) *redis.ScanCmd
 }
 
-// servers returns the masters.
+// servers returns the masters that have the keys.
 func (c *Client) servers(ctx context.Context) ([]scanner, error) {
 	cluster, ok := c.redis.(*redis.ClusterClient)
 	if !ok {
@@ -63,7 +63,7 @@ func (c *Client) servers(ctx context.Context) ([]scanner, error) {
 	return all, err
 }
 
-// scanServer yields what one server has, and reports whether to go on.
+// scanServer yields the keys of one server, and reports whether to go on.
 func (c *Client) scanServer(ctx context.Context, server scanner, prefix string, size int, yield func(Scanned, error) bool) bool {
 	for cursor := uint64(0); ; {
 		keys, next, err := server.Scan(ctx, cursor, escapePattern(prefix)+"*", scanAtOnce).Result()
@@ -87,7 +87,7 @@ func (c *Client) scanServer(ctx context.Context, server scanner, prefix string, 
 	}
 }
 
-// patternSigns are those that mean something in a pattern of Redis.
+// patternSigns escapes the characters that have a meaning in a pattern of Redis.
 var patternSigns = strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`, `]`, `\]`)
 
 func escapePattern(text string) string { return patternSigns.Replace(text) }

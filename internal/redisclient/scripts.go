@@ -11,17 +11,18 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// Scripts write values and lists with the same time to live, counted by the server's clock, so that no process's clock
-// decides over what another one wrote. Of a list they drop members whose time was over a minute ago. A list lives as long
-// as its longest member. The right to give it a time to live is used before the first member is added: where it is
-// missing, no list is left behind that stays for ever.
+// Scripts write values and lists with the same time to live. The server's clock counts that time, so that the clock of
+// one process does not decide about the writes of another. Scripts drop the members of a list whose time was over a
+// minute ago. A list lives as long as its longest member. A script uses the right to set a time to live before it adds
+// the first member: if that right is missing, no list is left behind that stays for ever.
 //
-// What puts a final value publishes its key, after all else. Nobody may be listening, and the right to publish may be missing:
-// neither is an error.
+// A script that stores a final value publishes its key at the end. It is no error if nobody listens, or if the right to
+// publish is missing.
 
-// openList and closeList stand around what puts members into a list: they need the variables list, life and now. A new list
-// begins with a write that Redis refuses for want of memory, since a script that has written is refused nothing any more. It
-// has its time to live as soon as it is there, and the right to set that, which may be missing, is used before.
+// openList and closeList go around the command that puts members into a list. They need the variables list, life and
+// now. A new list begins with a ZADD that adds nothing: if Redis has no memory left, it refuses this first write, but
+// would not refuse a later one of the same script. PEXPIRE comes before the first member, because the right to it may
+// be missing.
 const (
 	openList = `
 local left = redis.call('PTTL', list)
@@ -43,8 +44,8 @@ local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
 `
 
 var (
-	// swapScript replaces one value. It returns 1, or what is stored instead. Of what was not expected it reads the whole:
-	// GETRANGE to -1 does so where nothing may be stored.
+	// swapScript replaces one value. It returns 1, or after a conflict the stored value. If nothing may be stored, old
+	// is empty, and GETRANGE from 0 to -1 reads the whole value.
 	swapScript = newScript(0, `
 local key, old, new = KEYS[1], ARGV[1], ARGV[2]
 if redis.call('GETRANGE', key, 0, #old - 1) ~= old then
@@ -59,8 +60,9 @@ redis.call('SET', key, new, 'PX', ARGV[3])
 if ARGV[5] then redis.pcall('PUBLISH', ARGV[5], key) end
 return 1`)
 
-	// swapAllScript replaces several values, all or none, and puts members into lists. It returns 1, or the place of the
-	// swap that met something else, and that. The lists come first: what fails there must leave the values as they are.
+	// swapAllScript replaces several values, all or none, and puts members into lists. It returns 1, or after a
+	// conflict the place of the swap and the stored value. The lists come first: if they fail, the values must stay as
+	// they are.
 	swapAllScript = newScript(1, `
 local count = tonumber(ARGV[1])
 for i = 1, count do
@@ -91,8 +93,9 @@ for i = 1, count do redis.call('SET', KEYS[i], ARGV[3 * i + 1], 'PX', ARGV[3 * i
 for i = at, #ARGV, 2 do redis.pcall('PUBLISH', ARGV[i], KEYS[tonumber(ARGV[i + 1])]) end
 return 1`)
 
-	// endScript puts a final value in the place of any that is not final, and returns what it found. What is final it
-	// writes again as it is, so that waiting for replicas means something. What is wrong with a list keeps nothing open.
+	// endScript puts a final value in the place of any value that is not final, and returns the value that it found. It
+	// writes a final value again, unchanged, so that a WAIT after it means something. A list that fails does not keep
+	// it from replacing the value.
 	endScript = newScript(2, `
 local stored = redis.call('GET', KEYS[1])
 if stored then
@@ -110,8 +113,8 @@ redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
 if ARGV[4] ~= '' then redis.pcall('PUBLISH', ARGV[4], KEYS[1]) end
 return stored`)
 
-	// enlistScript puts a member into a list, where scripts may not touch several keys. It never takes a member's time
-	// back unless it is told that the time is final: another process may just have lengthened it.
+	// enlistScript puts a member into a list, if scripts may not use several keys. It does not shorten a member's time,
+	// because another process may just have extended it. Only a final time may be shorter.
 	enlistScript = newScript(3, `
 local list, member, life = KEYS[1], ARGV[1], tonumber(ARGV[2])
 `+readClock+`
@@ -120,7 +123,7 @@ if ARGV[3] == '' and known and tonumber(known) > now + life then life = tonumber
 `+addMember+`
 return 1`)
 
-	// listScript returns a list's members, and the first bytes of the values of the first of them.
+	// listScript returns a list's members, and the first bytes of the values of the first members.
 	listScript = newScript(4, `
 local members = redis.call('ZRANGE', KEYS[1], 0, -1)
 local heads = {}
@@ -135,7 +138,7 @@ return {members, heads}`)
 )
 
 type script struct {
-	place     int // among scripts
+	place     int // in scripts
 	text, sha string
 }
 
@@ -147,8 +150,8 @@ func newScript(place int, text string) *script {
 // call is one run of a script.
 type call struct {
 	script *script
-	key    string // the first one, which tells the server
-	args   []any  // of the command: two places for its name and the script, how many keys there are, the keys, and the arguments
+	key    string // the first key, which tells the server
+	args   []any  // of the command: room for its name and the script, the number of keys, the keys, and the arguments
 }
 
 func newCall(s *script, keys []string, args ...any) call {
@@ -159,14 +162,14 @@ func newCall(s *script, keys []string, args ...any) call {
 	return call{s, keys[0], append(all, args...)}
 }
 
-// command returns the call as a command: by the script's hash where the server knows it, and with the whole script
-// otherwise.
+// command returns the call as a command. If the server knows the script, the command has only its hash, and otherwise
+// the whole script.
 func (c call) command(ctx context.Context, known bool) *redis.Cmd {
 	if known {
 		c.args[0], c.args[1] = "evalsha", c.script.sha
 		return redis.NewCmd(ctx, c.args...)
 	}
-	args := slices.Clone(c.args) // another command with them may be on its way
+	args := slices.Clone(c.args) // another command may still use them
 	args[0], args[1] = "eval", c.script.text
 	return redis.NewCmd(ctx, args...)
 }
@@ -185,7 +188,7 @@ func (c *Client) node(ctx context.Context, key string) *node {
 	}
 	master, err := cluster.MasterForKey(ctx, key)
 	if err != nil {
-		return new(node) // the call will say so itself
+		return new(node) // the call will return the error
 	}
 	return c.nodeAt(master.Options().Addr)
 }
@@ -195,7 +198,7 @@ func (c *Client) nodeAt(addr string) *node {
 	return known.(*node)
 }
 
-// loadScripts makes the scripts known to every server, so that their first use takes no round trip more.
+// loadScripts loads the scripts into every server, so that their first use takes no second round trip.
 func (c *Client) loadScripts(ctx context.Context) error {
 	cluster, ok := c.redis.(*redis.ClusterClient)
 	if !ok {

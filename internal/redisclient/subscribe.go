@@ -10,12 +10,12 @@ import (
 )
 
 const (
-	subscriptionBeat = 5 * time.Second // the silence after which to ask for a sign of life; twice as much is death
+	subscriptionBeat = 5 * time.Second // after this silence the server is asked; after two it counts as dead
 )
 
-// Subscribe has each message on the channel told, and "" whenever the subscription stands and some may have been missed
-// before. It returns at once, whether the server is there or not, and subscribes again whenever the connection is lost. After
-// stop one message may still be told.
+// Subscribe calls tell with each message on the channel. Each time the subscription begins, it calls tell with "",
+// because messages may have been missed before. It returns at once, even if the server can't be reached, and subscribes
+// again whenever the connection is lost. After stop it may call tell once more.
 func (c *Client) Subscribe(channel string, tell func(message string)) (stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	go c.keepListening(ctx, channel, tell)

@@ -5,12 +5,12 @@ import (
 	"time"
 )
 
-// Value is what is stored under a key: a byte that says how long its revision is, the revision, a byte that says whether it
-// is final, and the data. So a script compares a prefix, and reads nothing else.
+// Value is the value that is stored under a key: a byte with the length of the revision, the revision, a byte that says
+// whether the value is final, and the data. So a script only compares the first bytes.
 type Value []byte
 
 const (
-	isFinal  = 'T' // it is never replaced by End
+	isFinal  = 'T' // End never replaces it
 	notFinal = 'R'
 
 	maxRevision = 255 // bytes
@@ -31,7 +31,7 @@ func NewValue(revision string, final bool, room int) (Value, error) {
 	return append(v, notFinal), nil
 }
 
-// asValue returns nil for what is no value.
+// asValue returns raw as a Value, or nil if it is not one.
 func asValue(raw []byte) Value {
 	v := Value(raw)
 	if len(v) == 0 || len(v) < v.dataAt() {
@@ -51,7 +51,7 @@ func (v Value) Revision() string { return string(v[1 : v.dataAt()-1]) }
 // Final reports whether the value is never replaced by End.
 func (v Value) Final() bool { return v[v.dataAt()-1] == isFinal }
 
-// Data returns the rest. It is a part of v.
+// Data returns the data. It is a part of v.
 func (v Value) Data() []byte { return v[v.dataAt():] }
 
 // frameRevision returns what a value with the revision begins with.
@@ -70,7 +70,7 @@ type Swap struct {
 	List, Member string // a list that must have the member for as long as the value lives; or ""
 }
 
-// publishes reports whether the swap tells of itself.
+// publishes reports whether the swap publishes its key.
 func (s Swap) publishes() bool { return s.Channel != "" && s.New.Final() }
 
 func (s Swap) old() string {

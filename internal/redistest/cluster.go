@@ -12,7 +12,7 @@ import (
 
 const slots = 16384
 
-// Cluster starts a Redis Cluster with so many masters, each with so many replicas, and returns its nodes, the masters
+// Cluster starts a Redis Cluster. Each of the masters has this number of replicas. It returns the nodes, the masters
 // first: node masters+i*replicas+k is the k-th replica of master i.
 func Cluster(tb testing.TB, masters, replicas int) []*Server {
 	tb.Helper()
@@ -81,11 +81,11 @@ func eventually(tb testing.TB, what string, holds func() bool) {
 	}
 }
 
-// SentinelMaster is the name that the sentinels of Sentinel know their master by.
+// SentinelMaster is the name of the master for the sentinels of Sentinel.
 const SentinelMaster = "main"
 
-// Sentinel starts a master, a replica that is in sync, and three sentinels that know both and each other. They take a
-// master that does not answer for half a second for down.
+// Sentinel starts a master, a replica that is in sync, and three sentinels that know both and each other. For
+// them, a master that does not answer for half a second is down.
 func Sentinel(tb testing.TB) (master, replica *Server, sentinels []*Server) {
 	tb.Helper()
 	master = Start(tb)

@@ -11,7 +11,8 @@ import (
 	"sync"
 )
 
-// Spawn starts a process that does not outlive this one, and returns a channel that is closed when it has ended.
+// Spawn starts a process that ends with this one at the latest. It returns a channel that is closed when the process
+// has ended.
 func Spawn(cmd *exec.Cmd, dir string) (<-chan struct{}, error) {
 	if err := cmd.Start(); err != nil {
 		return nil, err
@@ -30,9 +31,9 @@ func Spawn(cmd *exec.Cmd, dir string) (<-chan struct{}, error) {
 	return exited, nil
 }
 
-// hold starts a shell that kills the process when this one is gone, which it sees by the end of its input, and removes
-// the directory: cleanup functions do not run when a test times out or is interrupted, and servers would pile up. A
-// line of input lets go.
+// hold starts a shell that watches over the process. When this process has ended, the shell's input ends: then it kills
+// the process and removes the directory. That is needed because cleanup functions do not run when a test times out or
+// is interrupted, and servers would pile up. If the shell reads a line, it ends and does nothing.
 func hold(pid int, dir string) (io.WriteCloser, error) {
 	const script = `trap '' INT TERM HUP; read -r _ || { kill -9 "$1"; sleep 1; rm -rf "$2"; }`
 	shell := exec.Command("/bin/sh", "-c", script, "sh", strconv.Itoa(pid), dir)
@@ -50,10 +51,10 @@ func hold(pid int, dir string) (io.WriteCloser, error) {
 // program returns the server's program.
 func program() string { return cmp.Or(os.Getenv("REDIS_SERVER"), "redis-server") }
 
-// announce is done once, so that a test run's output names the version once for each package.
+// announce makes the output of a test run name the version only once for each package.
 var announce sync.Once
 
-// version returns what the program says of its version, "Redis server v=7.0.15 ..." for one.
+// version returns the output of the program's --version, for example "Redis server v=7.0.15 ...".
 var version = sync.OnceValues(func() (string, error) {
 	out, err := exec.Command(program(), "--version").Output()
 	return strings.TrimSpace(string(out)), err

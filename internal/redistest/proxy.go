@@ -17,18 +17,18 @@ type Fault int
 const (
 	Pass      Fault = iota // nothing
 	Refuse                 // reset each connection
-	Hang                   // accept, and never pass anything on
-	Delay                  // pass each reply on late, by the Proxy's delay
+	Hang                   // accept connections, and never pass anything on
+	Delay                  // pass each reply on after the Proxy's delay
 	Reset                  // reset the connection in the middle of a reply, after its first byte
 	LoseReply              // let the server act, drop its reply, and cut the connection
-	Mute                   // let the server act, and pass on nothing that it sends, asked or not
-	Unheard                // pass on replies, and no notice that a key a client has in its cache is invalid
+	Mute                   // let the server act, and pass on nothing that it sends
+	Unheard                // pass on replies, but no notice that a key in a client's cache is invalid
 )
 
-// invalidation is the notice of keys to a connection that gets it as a message.
+// invalidation is the message that tells a connection that keys in its cache are invalid.
 var invalidation = regexp.MustCompile(`\*3\r\n\$7\r\nmessage\r\n\$20\r\n__redis__:invalidate\r\n\*\d+\r\n(?:\$\d+\r\n[^\r]*\r\n)+`)
 
-// Proxy stands between a client and a server, and can be told to do harm. It counts what passes.
+// Proxy is a proxy between a client and a server that can make faults. It counts connections and requests.
 type Proxy struct {
 	Addr string
 
@@ -38,15 +38,15 @@ type Proxy struct {
 	target string
 	fault  Fault
 	delay  time.Duration
-	match  []byte // only a request that holds this sets a fault off; nil for any
-	times  int    // how often the fault happens yet; negative for always
+	match  []byte // only a request that has these bytes meets the fault; nil for any
+	times  int    // how many more times the fault happens; negative for always
 	conns  map[net.Conn]struct{}
 
 	accepted, requests atomic.Int64
 	group              sync.WaitGroup
 }
 
-// NewProxy returns a proxy for the server, which lets everything pass until Set is called.
+// NewProxy returns a proxy for the server. It passes everything on until Set is called.
 func NewProxy(tb testing.TB, s *Server) *Proxy { return ProxyTo(tb, s.Addr) }
 
 // ProxyTo is NewProxy for any address on the loopback interface.
@@ -66,7 +66,7 @@ func ProxyTo(tb testing.TB, addr string) *Proxy {
 	return p
 }
 
-// MoveTo has new connections go to another address, as the address of a service does after a failover.
+// MoveTo sends new connections to another address, as a service's address does after a failover.
 func (p *Proxy) MoveTo(addr string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -82,13 +82,13 @@ func (p *Proxy) to() string {
 // URL returns the redis:// URL of the proxy.
 func (p *Proxy) URL() string { return "redis://" + p.Addr + "/0" }
 
-// Set makes the proxy do harm from now on, to all that passes.
+// Set makes the proxy make this fault from now on, for all requests.
 func (p *Proxy) Set(f Fault) { p.set(f, 0, "", -1) }
 
 // SetDelay makes replies late.
 func (p *Proxy) SetDelay(d time.Duration) { p.set(Delay, d, "", -1) }
 
-// Once makes the proxy do harm to the next request that holds the text, and to nothing else.
+// Once makes the proxy make this fault only for the next request that has the text.
 func (p *Proxy) Once(f Fault, text string) { p.set(f, 0, text, 1) }
 
 func (p *Proxy) set(f Fault, d time.Duration, text string, times int) {
@@ -175,7 +175,7 @@ func (p *Proxy) handle(client net.Conn) {
 		fault Fault
 		delay time.Duration
 	}
-	var latest atomic.Value // what to do to the replies that come now
+	var latest atomic.Value // the order for the replies that come now
 	latest.Store(order{})
 	replies := make(chan struct{})
 	go func() {
@@ -236,14 +236,14 @@ func (p *Proxy) handle(client net.Conn) {
 	<-replies
 }
 
-// is tells whether a fault is on, whatever is asked.
+// is reports whether this fault is set, for any request.
 func (p *Proxy) is(f Fault) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.fault == f && p.times != 0
 }
 
-// reset closes a connection with RST, so that the other side sees an error rather than an end.
+// reset closes a connection with RST, so that the other side sees an error and not an orderly end.
 func reset(c net.Conn) {
 	if tcp, ok := c.(*net.TCPConn); ok {
 		_ = tcp.SetLinger(0)

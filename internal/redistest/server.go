@@ -42,8 +42,8 @@ type Server struct {
 	exited <-chan struct{}
 }
 
-// Start starts a server that keeps nothing on disk, with further arguments as in its configuration file. A missing program
-// is fatal.
+// Start starts a server that keeps nothing on disk. Further arguments are as in its configuration file. If the program
+// is missing, the test fails.
 func Start(tb testing.TB, args ...string) *Server {
 	tb.Helper()
 	text, err := version()
@@ -64,7 +64,7 @@ func Start(tb testing.TB, args ...string) *Server {
 	return nil
 }
 
-// directory is not tb.TempDir, whose long name does not suit everything that a server puts there.
+// directory is used instead of tb.TempDir, whose long name is too long for some files of a server.
 func directory(tb testing.TB) string {
 	dir, err := os.MkdirTemp("", "redistest")
 	if err != nil {
@@ -73,8 +73,8 @@ func directory(tb testing.TB) string {
 	return dir
 }
 
-// FreePort returns a port that is free, as is the one 10000 above it, which a cluster's bus takes. Both are below the
-// range that outgoing connections get theirs from: one of those could take the port while its server is restarted.
+// FreePort returns a free port. The port 10000 above it, which a cluster's bus uses, is free too. Both are below the
+// range for outgoing connections: one of those could take the port while its server is restarted.
 func FreePort() (int, error) {
 	for range 1000 {
 		port := 10240 + rand.IntN(11000) //nolint:gosec // a port is no secret
@@ -106,7 +106,7 @@ func (s *Server) run() error {
 		options = append([]string{filepath.Join(s.Dir, "sentinel.conf"), "--sentinel"}, options...)
 	} else {
 		options = append(options, "--save", "", "--appendonly", "no", "--repl-diskless-sync-delay", "0")
-		if !before7() { // which does not start on a setting that it does not know
+		if !before7() { // older servers do not start with a setting that they do not know
 			options = append(options, "--enable-debug-command", "yes")
 		}
 	}
@@ -133,12 +133,12 @@ func (s *Server) run() error {
 	return errors.New("it does not answer")
 }
 
-// answers reports whether it is this process that answers on the port: a server that lost the race for it may find
-// another test's there.
+// answers reports whether this process answers on the port. If another test has taken the port first, its server would
+// answer.
 func (s *Server) answers(pid int) bool {
 	info, err := s.Do("INFO", "server")
 	if err != nil {
-		return strings.HasPrefix(err.Error(), "NOAUTH") // a test that sets a password has a server of its own to ask
+		return strings.HasPrefix(err.Error(), "NOAUTH") // the server has a password, so it is this test's own
 	}
 	return strings.Contains(info, fmt.Sprintf("process_id:%d\r", pid))
 }
@@ -196,7 +196,7 @@ func (s *Server) signal(sig syscall.Signal, wait bool) {
 	}
 }
 
-// Restart starts the server again on its port, after Stop or Kill, and waits until it answers. What it held is gone.
+// Restart starts the server again on its port, after Stop or Kill, and waits until it answers. Its data is gone.
 func (s *Server) Restart() {
 	s.tb.Helper()
 	s.Kill()
@@ -205,8 +205,8 @@ func (s *Server) Restart() {
 	}
 }
 
-// Do sends one command and returns its reply as text; an array's elements stand on lines of their own. It works for
-// errors and simple replies, which is what a test wants to cause or to look at.
+// Do sends one command and returns its reply as text, each element of an array on a line of its own. It works for
+// errors and simple replies. Tests need no others.
 func (s *Server) Do(args ...string) (string, error) { return Via(s.Addr, patience, args...) }
 
 // Via sends one command to an address, which may be a Proxy's, as Server.Do does.

@@ -5,22 +5,22 @@ import (
 	"time"
 )
 
-// A Stopwatch measures how long something takes, without the time for which this process was kept from running: on a
-// machine with other things to do a timer is late, and that says nothing of what is measured. A goroutine of its own
-// sleeps meanwhile, for a moment at a time, and what it wakes up late by is not counted. A wait that is too long is seen
-// in full: nothing keeps the goroutine from waking up then.
+// A Stopwatch measures how long something takes, without the time for which this process could not run. On a busy
+// machine timers are late, and that says nothing about the code that is measured. A goroutine of the Stopwatch sleeps
+// meanwhile, for a moment at a time. If it wakes up late, that delay is not counted. If the measured code waits too
+// long, the whole wait counts, because the goroutine wakes up in time.
 type Stopwatch struct {
 	stop chan struct{}
 
 	mu    sync.Mutex
 	begun time.Time
-	due   time.Time // when the goroutine is to wake up
+	due   time.Time // when the goroutine should wake up
 	lost  time.Duration
 }
 
 const (
 	nap       = 5 * time.Millisecond
-	tolerable = 5 * time.Millisecond // that a timer is late by on any machine
+	tolerable = 5 * time.Millisecond // a timer may be this late on any machine
 )
 
 // NewStopwatch starts a Stopwatch. It must be stopped.
@@ -42,7 +42,7 @@ func (w *Stopwatch) doze() {
 	}
 }
 
-// note adds what the goroutine is late by, and lets it sleep on.
+// note adds the delay of the goroutine, and sets its next time.
 func (w *Stopwatch) note() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -58,7 +58,7 @@ func (w *Stopwatch) late(now time.Time) time.Duration {
 	return 0
 }
 
-// Restart begins anew.
+// Restart begins again.
 func (w *Stopwatch) Restart() {
 	w.mu.Lock()
 	defer w.mu.Unlock()

@@ -1,5 +1,5 @@
-// Package responsewriter has an http.ResponseWriter that asks before the response's first byte. What it is asked for, a
-// handler can't go round: whichever way a response is begun, the hooks come first.
+// Package responsewriter has an http.ResponseWriter that calls hooks before the response's first byte. A handler can't
+// avoid the hooks: they come first, whatever way it starts the response.
 package responsewriter
 
 import (
@@ -10,29 +10,30 @@ import (
 	"sync/atomic"
 )
 
-// Hooks is what stands before the first byte.
+// Hooks are called before the first byte.
 type Hooks interface {
-	// BeforeHeader is called once, before the response's header leaves. When it returns, the response counts as started;
-	// it may say so itself earlier, by MarkStarted. After an error the response is AnswerFailure's. If it panics it is
-	// called again at the next attempt to start the response.
+	// BeforeHeader is called once, before the response's header is sent. When it returns, the response counts as
+	// started. It may call MarkStarted before that. After an error AnswerFailure writes the response. If BeforeHeader
+	// panics, it is called again at the next attempt to start the response.
 	BeforeHeader() error
 
-	// BeforeHijack is called before the connection is taken over, with whether a header was sent before. After an error
-	// the connection is not taken over, and the response is still the handler's.
+	// BeforeHijack is called before the connection is taken over. It is told whether a header was sent before. After an
+	// error the connection is not taken over, and the handler can still write the response.
 	BeforeHijack(headerSent bool) error
 
-	// AnswerFailure writes the response to a request whose BeforeHeader failed, to the writer below. Nothing of the
-	// handler's gets through afterwards, except what it sets in a header that it got earlier: the caller restores that.
+	// AnswerFailure writes the response to a request whose BeforeHeader failed, to the writer below. Nothing that the
+	// handler writes after that gets through. The handler can still change a header that it got earlier, so the caller
+	// restores that header.
 	AnswerFailure(w http.ResponseWriter, err error)
 }
 
-// Writer is one response. It is used after Init, and not copied.
+// Writer is one response. Call Init before use, and do not copy it.
 type Writer struct {
 	below     http.ResponseWriter
 	hooks     Hooks
 	started   atomic.Bool
 	failure   error
-	discarded http.Header // what the handler sets headers in after a failure
+	discarded http.Header // the header that the handler gets after a failure; it is never sent
 }
 
 // Init makes w the response that goes to below.
@@ -45,14 +46,14 @@ func (w *Writer) Below() http.ResponseWriter { return w.below }
 // goroutines.
 func (w *Writer) Started() bool { return w.started.Load() }
 
-// MarkStarted is for hooks that have to say under a lock of their own that the response has started.
+// MarkStarted marks the response as started. It is for hooks that must do so while they hold a lock of their own.
 func (w *Writer) MarkStarted() { w.started.Store(true) }
 
-// Failure returns the error for which the response is not the handler's, or nil.
+// Failure returns the error of BeforeHeader if AnswerFailure has written the response, or nil.
 func (w *Writer) Failure() error { return w.failure }
 
-// Begin lets the response start, as the handler's first byte does. It returns an error if the response is not to be the
-// handler's.
+// Begin starts the response, as the handler's first byte does. It returns an error if BeforeHeader has failed: then the
+// handler must not write the response.
 func (w *Writer) Begin() error {
 	if w.failure != nil {
 		return w.failure
@@ -81,8 +82,8 @@ func (r *response) Header() http.Header {
 	return r.below.Header()
 }
 
-// WriteHeader lets informational responses pass: the header proper is still to come. 101 is final (RFC 9110, 15.2.2).
-// What is no status passes too, and panics below, before anything is saved.
+// WriteHeader passes informational responses on, because the final header comes later. 101 is final (RFC 9110, 15.2.2).
+// It also passes on an invalid status: the writer below panics then, before anything is saved.
 func (r *response) WriteHeader(status int) {
 	final := status >= 200 && status <= 999 || status == http.StatusSwitchingProtocols
 	if !final && r.failure == nil {
@@ -108,7 +109,7 @@ func (r *response) WriteString(text string) (int, error) {
 	return io.WriteString(r.below, text)
 }
 
-// ReadFrom uses the next writer's own ReadFrom only: one further down would go round the writers between.
+// ReadFrom uses only the ReadFrom of the next writer. One further down would skip the writers between.
 func (r *response) ReadFrom(src io.Reader) (int64, error) {
 	if err := r.begin(); err != nil {
 		return 0, err
@@ -116,7 +117,7 @@ func (r *response) ReadFrom(src io.Reader) (int64, error) {
 	return io.Copy(r.below, src)
 }
 
-// FlushError sends what was written so far. Where the server can't flush, the response does not start.
+// FlushError sends what was written so far. If the server can't flush, the response does not start.
 func (r *response) FlushError() error {
 	if !canFlush(r.below) {
 		return http.ErrNotSupported
@@ -127,7 +128,8 @@ func (r *response) FlushError() error {
 	return http.NewResponseController(r.below).Flush()
 }
 
-// Unwrap is for http.ResponseController: deadlines and full duplex go past the hooks, all else is met above.
+// Unwrap is for http.ResponseController. Only deadlines and full duplex skip the hooks. The methods above serve all
+// else.
 func (r *response) Unwrap() http.ResponseWriter { return r.below }
 
 func (r *response) hijack() (net.Conn, *bufio.ReadWriter, error) {

@@ -6,9 +6,9 @@ import (
 	"net/http"
 )
 
-// Wrap returns w as a handler gets it. It always has FlushError, ReadFrom, WriteString and Unwrap, and it is a Flusher,
-// Hijacker and Pusher where the writers below are, down the chain of Unwrap: handlers and libraries ask for these by type
-// assertion, and act on the answer.
+// Wrap returns w as a handler gets it. It always has FlushError, ReadFrom, WriteString and Unwrap. It is a Flusher,
+// Hijacker or Pusher only if one of the writers below is, down the chain of Unwrap: handlers and libraries ask for
+// these by type assertion, and act on the answer.
 func (w *Writer) Wrap() http.ResponseWriter {
 	r := (*response)(w)
 	switch abilities(w.below) {
@@ -30,7 +30,7 @@ func (w *Writer) Wrap() http.ResponseWriter {
 	return r
 }
 
-// The types that Wrap returns. Each is no more than a pointer, so that making an interface of it takes no memory.
+// The types that Wrap returns. Each is only a pointer, so that an interface holds it without an allocation.
 type (
 	flusher           struct{ *response }
 	hijacker          struct{ *response }

@@ -25,11 +25,11 @@ func find(name string, places ...string) string {
 			return slices.Max(found)
 		}
 	}
-	return name // whose absence the caller reports
+	return name // the caller reports that it is missing
 }
 
-// servant returns the user that a server runs as where this process is root's: PostgreSQL refuses to be root's, and a
-// server's own user may not be there.
+// servant returns the user that runs the server if this process runs as root: PostgreSQL refuses to run as root. If the
+// server's own user does not exist, it returns nobody.
 func servant(name string) (*syscall.Credential, error) {
 	if os.Getuid() != 0 {
 		return nil, nil
@@ -48,7 +48,7 @@ func servant(name string) (*syscall.Credential, error) {
 	return nil, fmt.Errorf("root can't run %s, and there is no other user for it", name)
 }
 
-// own gives a folder to the user that the server runs as.
+// own gives a folder to the user that runs the server.
 func own(dir, name string) error {
 	c, err := servant(name)
 	if err != nil || c == nil {
@@ -95,7 +95,7 @@ func (postgres) command(s *Server) *exec.Cmd {
 	return command(s, find("postgres", postgresPlaces), args...)
 }
 
-// ready reads the file in which the server says who and how it is.
+// ready reads the file in which the server writes its process ID and its state.
 func (postgres) ready(s *Server) bool {
 	text, err := os.ReadFile(filepath.Join(s.data(), "postmaster.pid"))
 	lines := strings.Split(string(text), "\n")
@@ -181,7 +181,7 @@ func isFolder(path string) bool {
 	return err == nil && info.IsDir()
 }
 
-// ready reports whether the server greets, as it does once it takes connections.
+// ready reports whether the server sends its greeting, which it does when it takes connections.
 func (mariaDB) ready(s *Server) bool {
 	text, err := os.ReadFile(filepath.Join(s.Dir, "pid"))
 	if err != nil || strings.TrimSpace(string(text)) != strconv.Itoa(s.PID()) {

@@ -11,8 +11,8 @@ import (
 	"time"
 )
 
-// StartPgBouncer starts PgBouncer in front of a PostgreSQL, with a connection for each transaction: two statements of one
-// client may come to two servers' processes.
+// StartPgBouncer starts PgBouncer in front of a PostgreSQL. Each transaction may use another connection, so two
+// statements of one client may go to two processes of the server.
 func StartPgBouncer(server *Server) (*Server, error) { return start(pgBouncer{server}, nil) }
 
 type pgBouncer struct{ server *Server }
@@ -38,7 +38,7 @@ max_client_conn = 100
 	return command(s, find("pgbouncer", "/usr/sbin", "/usr/local/sbin", "/opt/homebrew/bin"), path)
 }
 
-// ready reports whether somebody listens; the process is checked by the caller.
+// ready reports whether a process listens on the port. The caller checks that it is the right one.
 func (pgBouncer) ready(s *Server) bool {
 	conn, err := net.DialTimeout("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(s.Port)), time.Second)
 	return err == nil && conn.Close() == nil

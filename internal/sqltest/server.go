@@ -1,5 +1,5 @@
-// Package sqltest starts SQL servers for tests: PostgreSQL, PgBouncer, MariaDB and MySQL, on free ports, with their data in a
-// temporary folder. They keep nothing safe from a power cut, which makes them quick.
+// Package sqltest starts SQL servers for tests: PostgreSQL, PgBouncer, MariaDB and MySQL, on free ports, with their data
+// in a temporary folder. A power cut would lose their data, but they are quick.
 package sqltest
 
 import (
@@ -34,7 +34,7 @@ type Server struct {
 	exited <-chan struct{}
 }
 
-// kind is what differs between the databases.
+// kind has the differences between the servers.
 type kind interface {
 	name() string
 	prepare(s *Server) error     // makes the data folder
@@ -148,10 +148,10 @@ func (s *Server) PID() int {
 // Stop ends the server in an orderly way, with the connections cut, and waits for it.
 func (s *Server) Stop() error { return s.end(s.kind.stopSignal()) }
 
-// Kill ends the server at once and waits for it. What it has committed is there after Restart.
+// Kill ends the server at once and waits for it. Committed data is there again after Restart.
 func (s *Server) Kill() error { return s.end(syscall.SIGKILL) }
 
-// Pause stops the process: connections stay open. A PostgreSQL has a process for each, which goes on.
+// Pause stops the process. Connections stay open. PostgreSQL has a process for each connection, and these go on.
 func (s *Server) Pause() { _ = s.cmd.Process.Signal(syscall.SIGSTOP) }
 
 // Resume lets a paused process go on.
@@ -185,7 +185,7 @@ func (s *Server) Restart() error {
 	}
 	var err error
 	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(poll) {
-		if err = s.run(); err == nil { // children of a killed one may still be about
+		if err = s.run(); err == nil { // child processes of the killed server may still run
 			return nil
 		}
 	}

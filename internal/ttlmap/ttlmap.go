@@ -1,4 +1,4 @@
-// Package ttlmap has a map whose entries go when their time is over, without a goroutine.
+// Package ttlmap has a map that removes entries whose time is over, without a goroutine.
 package ttlmap
 
 import (
@@ -6,23 +6,23 @@ import (
 	"time"
 )
 
-// Map holds values by key, each up to a time of its own. Each Put looks at a few entries and removes those whose time is
-// over, by a hand that goes round all of them, so that the cost of a change does not grow with their number. Until the
-// hand arrives, an entry whose time is over is still there.
+// Map keeps values by key, each up to a time of its own. A hand goes round all entries, like that of a clock. Each Put
+// moves it over a few entries, and removes those whose time is over. So the cost of a Put does not grow with the number
+// of entries. Until the hand comes to it, an entry whose time is over is still there.
 //
-// The zero Map is empty and ready for use. It takes no lock: methods that only read may run at the same time, and no other
-// may run beside Put and Delete. Times are kept to the microsecond.
+// The zero Map is empty and ready for use. It takes no lock. Methods that only read may run at the same time. While
+// Put, Delete or Sweep runs, no other method may run. Times are kept to the microsecond.
 type Map[V any] struct {
 	// Evicted is called with each entry that the hand removes. It must not use the map. The default is to tell nobody.
 	Evicted func(key string, value V)
 
-	places map[string]int // where in pages each key's entry is
-	pages  []*page[V]     // full ones, and at most one that is not
-	hand   int            // the place that is looked at next
+	places map[string]int // the place of each key's entry in pages
+	pages  []*page[V]     // all are full, except the last
+	hand   int            // the place of the next entry to look at
 }
 
-// pageSize is how many entries are added to the room at once: so few that a small map stays small, and that no Put has to
-// move all entries.
+// pageSize is for how many entries the map makes room at once. It is small, so that a small map takes little memory.
+// With pages, no Put has to move all entries.
 const pageSize = 64
 
 type page[V any] [pageSize]entry[V]
@@ -33,8 +33,8 @@ type entry[V any] struct {
 	until int64 // in microseconds since 1970
 }
 
-// sweepStep is how many entries each Put looks at: more than it adds, so that entries go in time, and few, so that nobody
-// waits for it.
+// sweepStep is how many entries each Put looks at: more than it adds, so that old entries are removed in time, and few,
+// so that nobody waits long.
 const sweepStep = 3
 
 // Get returns the value of key and true, whether its time is over or not. If there is none, it returns false.
@@ -46,7 +46,8 @@ func (m *Map[V]) Get(key string) (value V, ok bool) {
 	return value, ok
 }
 
-// Put stores value for key, up to a time, in place of the one that was there. The time now decides what else goes.
+// Put stores value for key, up to the time until. It replaces an earlier value. It also removes some entries whose time
+// is over now.
 func (m *Map[V]) Put(key string, value V, until, now time.Time) {
 	m.Sweep(now)
 	place, ok := m.places[key]
@@ -119,7 +120,7 @@ func (m *Map[V]) remove(place int) {
 		*m.at(place) = *m.at(last)
 		m.places[m.at(place).key] = place
 	}
-	*m.at(last) = entry[V]{} // so that nothing of it is kept
+	*m.at(last) = entry[V]{} // so that its key and value are freed
 	if last%pageSize == 0 {
 		m.pages[last/pageSize] = nil
 		m.pages = m.pages[:last/pageSize]

@@ -1,6 +1,6 @@
-// Package xaes is the AEAD XAES-256-GCM (https://c2sp.org/XAES-256-GCM): AES-256-GCM under a key that is derived for each
-// message from the first half of a nonce of 192 bits. Such a nonce can be drawn at random for as long as a secret lives,
-// where the 96 bits of AES-GCM are good for 2^32 messages.
+// Package xaes is the AEAD XAES-256-GCM (https://c2sp.org/XAES-256-GCM). It is AES-256-GCM with a key of its own for
+// each message, which is derived from the first half of a nonce of 192 bits. Such a long nonce can be random for as
+// long as a secret is in use. The 96 bits of a nonce of AES-GCM are enough for 2^32 messages only.
 package xaes
 
 import (
@@ -10,7 +10,7 @@ import (
 	"errors"
 )
 
-// The sizes of a key, of a nonce, and of what a sealed message has over its plaintext, in bytes.
+// The sizes of a key and of a nonce, and how much longer a sealed message is than its plaintext, in bytes.
 const (
 	KeySize   = 32
 	NonceSize = 24
@@ -19,8 +19,8 @@ const (
 
 const (
 	kdfNonce = 12   // bytes of the nonce that go into the message's key; the rest is AES-GCM's nonce
-	kdfLabel = 'X'  // what the derived keys are for, in the words of NIST SP 800-108
-	cmacPoly = 0x87 // of the field that CMAC doubles in, NIST SP 800-38B
+	kdfLabel = 'X'  // the label of NIST SP 800-108, which says what the derived keys are for
+	cmacPoly = 0x87 // the polynomial of the field in which CMAC doubles (NIST SP 800-38B)
 )
 
 // AEAD seals and opens under one key. It is a cipher.AEAD, safe for use by several goroutines.
@@ -31,10 +31,10 @@ type AEAD struct {
 
 var _ cipher.AEAD = (*AEAD)(nil)
 
-// New returns the AEAD under a key of KeySize bytes. It fails where AES-GCM is not to be had, as in a FIPS 140-only mode.
+// New returns the AEAD under a key of KeySize bytes. It fails if AES-GCM can't be used, as in a FIPS 140-only mode.
 func New(key []byte) (*AEAD, error) {
 	if len(key) != KeySize {
-		return nil, errors.New("xaes: the key has not 32 bytes")
+		return nil, errors.New("xaes: the key does not have 32 bytes")
 	}
 	block, err := aes.NewCipher(key)
 	if err != nil {
@@ -58,7 +58,8 @@ func double(b *[aes.BlockSize]byte) {
 	b[len(b)-1] ^= cmacPoly * carry
 }
 
-// messageAEAD returns AES-256-GCM under the key of the messages with this nonce. Its own nonce is what is left of it.
+// messageAEAD returns AES-256-GCM under the key for messages with this nonce. The rest of the nonce is the one for
+// AES-GCM.
 func (a *AEAD) messageAEAD(nonce []byte) (cipher.AEAD, error) {
 	key := make([]byte, KeySize)
 	for i := range KeySize / aes.BlockSize {
@@ -75,10 +76,10 @@ func (a *AEAD) messageAEAD(nonce []byte) (cipher.AEAD, error) {
 	return cipher.NewGCM(block)
 }
 
-// mustMessageAEAD does what New has seen to work.
+// mustMessageAEAD is messageAEAD, which can't fail: New has tried it.
 func (a *AEAD) mustMessageAEAD(nonce []byte) cipher.AEAD {
 	if len(nonce) != NonceSize {
-		panic("xaes: the nonce has not 24 bytes")
+		panic("xaes: the nonce does not have 24 bytes")
 	}
 	gcm, err := a.messageAEAD(nonce)
 	if err != nil {
