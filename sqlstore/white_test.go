@@ -184,6 +184,10 @@ func TestRetry_EndsWithTheContext(t *testing.T) {
 			return nil
 		}))
 		require.Error(t, retry(ctx, func() error { return errors.New("for good") }))
+
+		tries = 0
+		require.ErrorIs(t, retry(ctx, func() error { tries++; return io.ErrUnexpectedEOF }), io.ErrUnexpectedEOF)
+		require.Equal(t, 1, tries, "the context has ended")
 	})
 }
 

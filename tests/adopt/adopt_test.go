@@ -3,8 +3,10 @@
 package adopt_test
 
 import (
+	"encoding/base64"
 	"fmt"
 	"net/http"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -254,6 +256,11 @@ func TestAdopt_NothingStoredOpensAnything(t *testing.T) {
 			require.Contains(t, stored, "claim")
 			require.NotContains(t, stored, token)
 			require.NotContains(t, stored, browser.ours())
+			claimed := regexp.MustCompile(`"token":"([^"]+)"`).FindAllStringSubmatch(stored, -1)
+			require.Len(t, claimed, 1)
+			sealed, err := base64.StdEncoding.DecodeString(claimed[0][1])
+			require.NoError(t, err)
+			require.NotContains(t, string(sealed), browser.ours())
 			require.NotContains(t, w.Log(), token)
 		})
 	}

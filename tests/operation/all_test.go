@@ -73,6 +73,30 @@ func TestEach_OtherRealms(t *testing.T) {
 	}
 }
 
+// carelessStore shows another realm's sessions.
+type carelessStore struct {
+	*session.MemoryStore
+	realm string
+}
+
+func (c carelessStore) All(ctx context.Context, _ string) iter.Seq2[*session.Record, error] {
+	return c.MemoryStore.All(ctx, c.realm)
+}
+
+// A store's mistake does not reach another realm.
+func TestEach_OfACarelessStore(t *testing.T) {
+	store := carelessStore{session.NewMemoryStore(), "admin"}
+	clock := kit.NewClock()
+	shop, admin := kit.NewAt(t, clock, session.Config{Name: "shop"}, store), kit.NewAt(t, clock, session.Config{Name: "admin"}, store)
+	theirs := admin.Login("ada")
+	require.Len(t, each(admin), 1)
+	require.Empty(t, each(shop))
+	n, err := shop.Manager().RevokeAll(shop.Context())
+	require.NoError(t, err)
+	require.Zero(t, n)
+	require.Equal(t, "ada", admin.User(theirs))
+}
+
 // More than one page, prefixes that mean something in a pattern, other keys of the database, records that are longer than
 // what a list reads at first, and a client that expects each key on another server.
 func TestEach_InRedis(t *testing.T) {

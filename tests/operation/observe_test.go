@@ -82,6 +82,11 @@ func TestObserve_OneForEachOperation(t *testing.T) {
 		is("read and write", "load", "commit")
 		b.Must(kit.Regenerate)
 		is("new ID", "load", "commit")
+		b.Must(func(s *session.Session) {
+			require.NoError(app.T, s.Destroy())
+			require.NoError(app.T, s.Login("ada"))
+		})
+		is("one commit that asks the store for two things", "load", "commit")
 		app.Clock.Advance(10 * time.Minute)
 		b.Reads()
 		touched := o.take(app.T)
@@ -223,6 +228,16 @@ func TestObserve_APanic(t *testing.T) {
 		require.NotEmpty(t, ended)
 		require.Contains(t, ended[len(ended)-1], want)
 	}
+	app.Store().Intercept(func(_ context.Context, asked sessiontest.Op, call func() error) error {
+		if asked == sessiontest.List {
+			panic("a store's")
+		}
+		return call()
+	})
+	require.Panics(t, func() { _, _ = app.Manager().Sessions(t.Context(), "ada") })
+	ended := o.take(t)
+	require.Len(t, ended, 1)
+	require.Contains(t, ended[0], "list: ")
 }
 
 // calls returns how often the server ran a command.

@@ -156,13 +156,16 @@ func TestOverLimit_ALoginThatFailed(t *testing.T) {
 	kit.EachUserStore(t, session.Config{MaxPerUser: 1, OverLimit: session.Refuse}, func(app *kit.App) {
 		swaps := 0
 		app.Store().Intercept(func(_ context.Context, op sessiontest.Op, call func() error) error {
-			if swaps++; op == sessiontest.Swap && swaps > 1 {
-				return kit.ErrDown
+			if op == sessiontest.Swap {
+				if swaps++; swaps > 1 { // the first one takes the seat
+					return kit.ErrDown
+				}
 			}
 			return call()
 		})
 		require.Equal(app.T, http.StatusServiceUnavailable, app.Do("", kit.LoginAda).StatusCode)
 		app.Store().Mend()
+		require.Equal(app.T, http.StatusForbidden, app.Do("", kit.LoginAda).StatusCode)
 		app.Clock.Advance(2 * time.Minute)
 		require.Equal(app.T, http.StatusOK, app.Do("", kit.LoginAda).StatusCode)
 		require.Len(app.T, app.Listed("ada"), 1)
