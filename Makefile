@@ -11,6 +11,10 @@ SEEDS    ?= 100000
 FROM     ?= 1
 # What prove is told: -quick looks at one failing call in each run, not at three.
 PROVE    ?=
+# Which mutations mutants makes: those whose group, file or rule match ONLY (g3 is the third
+# guarantee, adopt what is said of Config.Adopt); of these SAMPLE, or all.
+ONLY     ?=
+SAMPLE   ?= 0
 # How long the load on each database is that histories checks.
 HISTORY  ?= 10m
 # Pinned here rather than in a go.mod: "go run" with a version keeps the tools' dependencies out of ours, and the build
@@ -22,7 +26,7 @@ PUBLISHED := $(shell sh scripts/modules.sh published)
 # Where sbom writes to.
 DIST     ?= dist
 
-.PHONY: help test test-noservers test-go127 test-jsonv2 test-servers deps lint fuzz simulate histories prove bench fmt tidy \
+.PHONY: help test test-noservers test-go127 test-jsonv2 test-servers deps lint fuzz simulate histories prove mutants bench fmt tidy \
 	cover api api-update check-modules check-workflows sbom release release-trial
 
 help: ## show this
@@ -89,6 +93,9 @@ histories: ## check what many clients are told by real databases with faults, fo
 prove: ## check the protocol with spin: all interleavings of small scenarios, and of each rule's absence
 	@sh scripts/deps.sh spin
 	@go run ./tests/prove $(PROVE)
+
+mutants: deps ## leave out each rule of the code: the tests named for it must fail. ONLY="g3 |ending.go" selects, SAMPLE=12 draws
+	@go run ./tests/mutations -only '$(ONLY)' -sample $(SAMPLE)
 
 bench: ## measure against the peers; prints tables and writes benchmarks/RESULTS.md and RESULTS_SQL.md
 	@sh scripts/deps.sh wrk

@@ -279,7 +279,8 @@ func (c *checkers) environment(r run) []string {
 	if r.checker == arrival && r.mutant != "" {
 		mutant = endingMutants[r.mutant]
 	}
-	env := append(os.Environ(), "TRIES=2", "FAULTS=1", "ATOMIC=1", "ENDER=1", fmt.Sprint("SCENARIO=", c.scenarios[r.scenario]), fmt.Sprint("MUTANT=", mutant))
+	env := append(os.Environ(), "TRIES=2", "FAULTS=1", "ATOMIC=1", "ENDER=1",
+		fmt.Sprint("SCENARIO=", c.scenarios[r.scenario]), fmt.Sprint("MUTANT=", mutant))
 	return append(env, strings.Fields(r.options)...)
 }
 

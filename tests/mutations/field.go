@@ -1,0 +1,96 @@
+package main
+
+// What people in the field run into, as far as it is not a guarantee by itself.
+var field = []mutation{
+	{
+		rule: "a Ring is refused",
+		file: "internal/redisclient/client.go",
+		find: "	case *redis.Ring:\n		return errors.New(",
+		with: "	case *redis.Ring:\n		honours, connects = true, true\n		_ = errors.New(",
+		dies: "field: TestField07_ARingIsRefused",
+	},
+	{
+		rule: "a cluster's node is told at Open",
+		file: "internal/redisclient/open.go",
+		find: "func isOfCluster(err error) bool {\n",
+		with: "func isOfCluster(err error) bool {\n	if err != nil {\n		return false\n	}\n",
+		dies: "field: TestField08_AClustersNodeIsToldAtOpen",
+	},
+	{
+		rule: "a missing right is told at Open",
+		file: "internal/redisclient/open.go",
+		find: "		case isForbidden(err):\n",
+		with: "		case isForbidden(err) && forbidden != nil:\n",
+		dies: "field: TestField09_AMissingRightIsToldAtOpen",
+	},
+	{
+		rule: "a server that may evict is told of",
+		file: "internal/redisclient/open.go",
+		find: "	c.warnOfEviction(ctx)\n",
+		with: "",
+		dies: "field: TestField09_AServerThatMayEvictIsToldOf",
+	},
+	{
+		rule: "OpenRedisStore waits for Redis",
+		file: "internal/redisclient/open.go",
+		find: "		case isLasting(err):\n",
+		with: "		case err != nil && pause > 0:\n",
+		dies: "field: TestField36_OpenWaitsForARedisThatIsNotThereYet",
+	},
+	{
+		rule: "TLS and Credentials reach the client",
+		file: "internal/redisclient/open.go",
+		find: "	o.TLSConfig, o.CredentialsProviderContext = s.tls(o.TLSConfig), s.Credentials\n	return redis.NewClient(o), nil",
+		with: "	return redis.NewClient(o), nil",
+		dies: "field: TestField37_TLSAndCredentialsReachTheClient",
+	},
+	{
+		rule: "no error has the password of a URL",
+		file: "internal/redisclient/open.go",
+		find: "	o, err := redis.ParseURL(address)\n	if err != nil {\n		return nil, errBadURL",
+		with: "	o, err := redis.ParseURL(address)\n	if err != nil {\n		return nil, err",
+		dies: "field: TestField24_NoPasswordInTheErrorOfAURL",
+	},
+	{
+		rule: "no error or log line has a value",
+		file: "internal/jsonvalue/decode.go",
+		find: "		return misfit(raw, v.Type().Elem(), err)\n",
+		with: "		return err\n",
+		dies: "field: TestField24_NoValueInErrorsAndLogs",
+	},
+	{
+		rule: "a touch that can't be sent is told",
+		file: "commit_steps.go",
+		find: "	case !errors.As(err, &conflict):\n		_ = q.storeError(OpSwap, s.base, err)\n	case conflict.Current != nil",
+		with: "	case !errors.As(err, &conflict):\n	case conflict.Current != nil",
+		dies: "field: TestField19_ATouchThatCannotBeSentIsTold",
+	},
+	{
+		rule: "evictions are told",
+		file: "users.go",
+		find: "			q.noteEvent(EventEvicted, &Record{ID: r.ID, User: r.User, Ended: true, Note: string(ReasonOverLimit)}, \"\", nil)\n",
+		with: "",
+		dies: "field: TestField21_EvictionsAreTold",
+	},
+	{
+		rule: "two Managers of one cookie name are an error",
+		file: "middleware.go",
+		find: "			if m.sharesName(outer.manager) {",
+		with: "			if m.sharesName(outer.manager) && outer.manager == m {",
+		dies: "field: TestField23_TwoManagersOfOneName",
+	},
+	{
+		rule: "no realm reaches into a user's name",
+		file: "cookie_revocations.go",
+		find: "	b = strconv.AppendInt(b, int64(len(realm)), 10)\n",
+		with: "	b = strconv.AppendInt(b, int64(len(realm)*0), 10)\n",
+		dies: "field: TestField12_RealmsDoNotReachIntoUsers",
+	},
+	{
+		rule: "IDs that are made up take a bounded place",
+		file: "cookie_user_ends.go",
+		find: "	if len(u.Revoked) >= maxUserEnds {\n		return errTooManyEnds\n	}\n",
+		with: "",
+		dies: "field: TestField15_MadeUpIDsAreBounded",
+	},
+}
