@@ -2,11 +2,13 @@ package sqlstore
 
 import (
 	"context"
+	"database/sql"
 	"database/sql/driver"
 	"errors"
 	"fmt"
 	"io"
 	"net"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -189,6 +191,28 @@ func TestRetry_EndsWithTheContext(t *testing.T) {
 		require.ErrorIs(t, retry(ctx, func() error { tries++; return io.ErrUnexpectedEOF }), io.ErrUnexpectedEOF)
 		require.Equal(t, 1, tries, "the context has ended")
 	})
+}
+
+// A transaction that only reads at first lets another process write in between, and fails then.
+func TestImmediately_IsTheWriterFromItsBeginning(t *testing.T) {
+	db, err := sql.Open("sqlite", "file:"+filepath.Join(t.TempDir(), "sessions.db")+"?_pragma=busy_timeout(1)")
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, db.Close()) })
+	_, err = db.ExecContext(t.Context(), "CREATE TABLE sessions (id BLOB)")
+	require.NoError(t, err)
+	conn, err := db.Conn(t.Context())
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, conn.Close()) })
+
+	writeElsewhere := func() error {
+		_, err := db.ExecContext(t.Context(), "INSERT INTO sessions VALUES ('id')")
+		return err
+	}
+	require.NoError(t, immediately(t.Context(), conn, func(querier) error {
+		require.ErrorContains(t, writeElsewhere(), "locked")
+		return nil
+	}))
+	require.NoError(t, writeElsewhere())
 }
 
 func TestWrite_RefusesWhatAColumnWouldCut(t *testing.T) {

@@ -182,7 +182,7 @@ var databases = []mutation{
 		file: "sqlstore/sqlite.go",
 		find: "conn.ExecContext(ctx, \"BEGIN IMMEDIATE\")",
 		with: "conn.ExecContext(ctx, \"BEGIN\")",
-		dies: "sqlstore: TestSQLite_TwoProcessesWriteWithoutFailures",
+		dies: "sqlstore: TestImmediately_IsTheWriterFromItsBeginning",
 	},
 	{
 		rule: "All goes through the whole table",
