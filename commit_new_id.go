@@ -163,16 +163,20 @@ func (q *request) takeOver(call *storeContext, s *step, conflict *ConflictError)
 // loginOver ends old and its successors for a Login. If the session that it ended was still live, the values that Login
 // keeps come from that session.
 func (q *request) loginOver(call *storeContext, s *step, old *Record) ([]Swap, error) {
-	if old.condition(q.manager.config.Clock()) == live {
-		q.commits.loginEnds = old
-	}
-	as := q.logout()
+	q.noteLoginEnds(call, old)
+	as, end := q.logout(), q.manager.endSession
 	as.reason = ReasonLogin
-	ended, err := q.manager.endSession(call, s.token, old, as)
+	if old == s.base { // a failover may have brought back what has ended elsewhere
+		end = q.manager.endLoaded
+	}
+	ended, err := end(call, s.token, old, as)
+	now := q.manager.config.Clock()
 	if err != nil {
+		if ended.replaced.condition(now) == live { // later than what was noted
+			q.commits.loginEnds = ended.replaced
+		}
 		return nil, q.storeError(OpEnd, old, err)
 	}
-	now := q.manager.config.Clock()
 	if !ended.put && ended.tombstone.condition(now) == revoked {
 		if _, err := q.replayNewID(s, nil); err != nil { // no values are kept of a revoked session
 			return nil, err
@@ -187,6 +191,23 @@ func (q *request) loginOver(call *storeContext, s *step, old *Record) ([]Swap, e
 		kept = nil
 	}
 	return q.replayNewID(s, kept)
+}
+
+// noteLoginEnds remembers the session that a Login is about to end: old, or its last successor. The answer that has its last
+// record may be lost.
+func (q *request) noteLoginEnds(call *storeContext, old *Record) {
+	call.pastCache = true
+	defer func() { call.pastCache = false }()
+	for old.Ended && old.Successor != "" && call.Err() == nil {
+		next, err := q.manager.store.Load(call, NewToken(old.Successor, "").WithRealm(old.Realm))
+		if err != nil {
+			return // the ending fails as well, or there is nothing to end
+		}
+		old = next
+	}
+	if old.condition(q.manager.config.Clock()) == live {
+		q.commits.loginEnds = old
+	}
 }
 
 // replayNewID replays the log on old, and returns the swap that begins the new session. Old is the last record of the

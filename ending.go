@@ -10,7 +10,7 @@ import (
 
 // ending is what became of a session that was to end.
 type ending struct {
-	replaced  *Record // the record whose place the tombstone took; nil if there was none
+	replaced  *Record // the record whose place the tombstone took, or with an error may have taken; nil if there was none
 	tombstone *Record // the tombstone that is stored now: the one that was put, or an earlier one
 	put       bool    // the tombstone was put now
 }
@@ -135,7 +135,7 @@ func (m *Manager) swapTombstone(ctx context.Context, token Token, known, tombsto
 			*tombstone = next
 			return ending{old, tombstone, true}, nil
 		case !errors.As(err, &conflict):
-			return ending{}, err
+			return ending{replaced: old}, err
 		}
 		if old, err = m.met(ctx, token, tombstone.ID, conflict); err != nil {
 			return ending{}, err

@@ -306,3 +306,22 @@ func TestGuarantee08_HijackWithABadValue(t *testing.T) {
 	response, _ := site.get("/")
 	require.Equal(t, 500, response.StatusCode)
 }
+
+// unhijackable is a writer whose connection can't be taken over.
+type unhijackable struct{ *httptest.ResponseRecorder }
+
+func (unhijackable) Hijack() (net.Conn, *bufio.ReadWriter, error) { return nil, nil, io.ErrClosedPipe }
+
+// Where the connection could not be taken over, the response is an ordinary one, whose header has the cookie.
+func TestGuarantee08_HijackThatFailsLeavesTheCookie(t *testing.T) {
+	app := newPages(t)
+	rec := httptest.NewRecorder()
+	app.ServeTo(unhijackable{rec}, "", func(w http.ResponseWriter, r *http.Request, s *session.Session) {
+		_, _, err := http.NewResponseController(w).Hijack()
+		require.ErrorIs(t, err, io.ErrClosedPipe)
+		s.Set("cart", 1)
+		kit.WriteOK(w, r)
+	})
+	require.Equal(t, http.StatusOK, rec.Code)
+	requireSessionCookie(t, rec.Header())
+}

@@ -191,10 +191,10 @@ func (d *draft) destroy(n int) error {
 	var stands *record
 	var err error
 	switch {
-	case d.base != nil && d.base.ended && d.base.next == 0:
-		stands, err = d.base, d.endAgain(d.base)
 	case d.base != nil && d.base.ended:
-		stands, _, err = d.store.endSession(d.base.next, d.logout(d.base))
+		if stands, err = d.base, d.endAgain(d.base); err == nil && d.base.next != 0 {
+			stands, _, err = d.store.endSession(d.base.next, d.logout(d.base))
+		}
 	case d.base != nil:
 		stands, _, err = d.store.endSession(d.base.id, d.logout(d.base))
 	case d.revoked != nil:
@@ -312,8 +312,11 @@ func (d *draft) commitNewID(v view) error {
 func (d *draft) loginOver(old *record) error {
 	stands, replaced := old, (*record)(nil)
 	var err error
+	if old == d.base && old.ended {
+		err = d.endAgain(old)
+	}
 	switch {
-	case old.ended && old.next == 0:
+	case err != nil, old.ended && old.next == 0:
 	case old.ended:
 		stands, replaced, err = d.store.endSession(old.next, d.logout(old))
 	default:

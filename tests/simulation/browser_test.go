@@ -271,6 +271,9 @@ func (b *browser) checkPushed(v *visit, next string) {
 	if b.cookie == v.sent || b.cookie == next || v.sent == "" || has == nil || had == nil || v.loggedIn || v.shaken() {
 		return
 	}
+	if v.loaded == nil && w.lostSince(had.since()) { // what it came with is lost
+		return
+	}
 	if has.state != alive || has.id != w.tokens[b.cookie] || !w.truth.open(has) || !has.descends(had) {
 		return
 	}

@@ -42,7 +42,7 @@ func (v *visit) login(user string) {
 	v.births = append(v.births, birth)
 	v.forget(func(e *effect) bool { return e.place != keptKey && e.kind != opNote })
 	for _, e := range v.pending { // they go into the new session
-		e.birth = birth
+		e.was, e.birth = e.birth, birth
 		v.effects[birth] = append(v.effects[birth], e)
 	}
 	v.world.mu.Unlock()
@@ -174,7 +174,7 @@ func (v *visit) sessions(ctx context.Context, user string) {
 	v.tell("sessions of %s: %d, %v", user, len(infos), err)
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if err != nil || v.dead() || w.lostSince(begun) {
+	if err != nil || v.dead() || w.lostSince(begun) || !w.restored.Before(begun) { // an ending that was not answered may be undone
 		return
 	}
 	for _, info := range infos {

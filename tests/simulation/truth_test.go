@@ -74,7 +74,7 @@ func (t *truth) stored(before, next *session.Record, by string, v *visit) {
 		t.born(next, birth, by, v)
 	case l == nil:
 		t.world.violate("stranger", "%s makes another session of %s", by, name)
-	case before == nil && (l.state != limbo || l.id != next.ID):
+	case before == nil && (l.id != next.ID || l.state != limbo && !t.forgotten(l)):
 		if l.split = l.split || v.shaken(); !l.split {
 			t.world.violate("two IDs", "%s stores session %s as %s, which is %v as %s", by, birth, name, l.state, t.world.short(l.id, by))
 		}
@@ -85,6 +85,11 @@ func (t *truth) stored(before, next *session.Record, by string, v *visit) {
 	default:
 		t.changed(l, next, by)
 	}
+}
+
+// forgotten reports whether the database may have forgotten a session, which is over: whoever stores it once more is late.
+func (t *truth) forgotten(l *lineage) bool {
+	return l.state == alive && !t.world.db.now().Before(l.last.KeepUntil())
 }
 
 func (s lineState) String() string { return [...]string{"alive", "under way", "ended"}[s] }
@@ -151,7 +156,7 @@ func (t *truth) buried(before, tombstone *session.Record, by string, v *visit) {
 		l.state, l.id = limbo, tombstone.Successor
 		t.byID[tombstone.Successor] = l
 	}
-	if l.state == ended && tombstone.Revoked && v.sparing(l) {
+	if l.state == ended && tombstone.Revoked && v.sparing(l) && !v.shaken() {
 		t.world.violate("spared", "%s ends session %s, which it was to except", by, l.birth)
 	}
 }
@@ -183,6 +188,8 @@ func (t *truth) compare(l *lineage, was, is content, by string) {
 			if t.refused[name] {
 				t.world.violate("refused", "%s makes %s in session %s, which the client was told is not", by, name, l.birth)
 			}
+		} else if _, known := l.seen[name]; !known { // a failover had lost it
+			l.seen[name] = time.Now()
 		}
 	}
 	for _, place := range slices.Sorted(maps.Keys(was)) {

@@ -50,6 +50,7 @@ type effect struct {
 	kind         kind
 	visit        *visit
 	birth        string
+	was          string   // the session that a Login has taken it over from
 	took         []string // flashes, or what was there to remove
 	acknowledged bool
 	failedAt     int  // the first Save that has failed with it; zero if there was none
@@ -184,7 +185,7 @@ func (v *visit) checkMade(e *effect, what string) {
 		w.violate("lost", "%s (%s) is told that %s is stored in session %s, which never was", v.name, what, e.name, e.birth)
 		return
 	}
-	if _, made := l.seen[e.name]; made {
+	if _, made := l.seen[e.name]; made || v.gone(e) {
 		return
 	}
 	for _, other := range l.effects {
@@ -193,6 +194,16 @@ func (v *visit) checkMade(e *effect, what string) {
 		}
 	}
 	w.violate("lost", "%s (%s) is told that %s is stored at %s of session %s, and it was not", v.name, what, e.name, e.place, e.birth)
+}
+
+// gone reports whether an effect that was in doubt at a Login had been made before, in a session that somebody else then ended.
+func (v *visit) gone(e *effect) bool {
+	old := v.world.truth.sessions[e.was]
+	if old == nil || old.endedBy == v.name && !old.between {
+		return false
+	}
+	_, made := old.seen[e.name]
+	return made
 }
 
 // over reports whether the effect's request was over at a time.

@@ -3,7 +3,6 @@ package traces_test
 import (
 	"context"
 	"fmt"
-	"io"
 	"log/slog"
 	"net/http"
 	"sync"
@@ -247,35 +246,6 @@ func TestLate_LogoutAfterAFailoverAndMore(t *testing.T) {
 			}))
 			require.Equal(t, http.StatusConflict, resp.StatusCode)
 			require.Empty(t, app.Live())
-		})
-	}
-}
-
-// A Login meets another request's change, ends the old session whatever it is, and is not told that it has. Its next try
-// finds its own tombstone, and keeps what was there.
-func TestLogin_KeepsWhatItEndedUnanswered(t *testing.T) {
-	for _, b := range backings() {
-		t.Run(b.name, func(t *testing.T) {
-			app := kit.New(t, session.Config{}, b.open(t))
-			cookie, lost := app.Start(), false
-			resp := app.Request(0, cookie, kit.Act(func(s *session.Session) {
-				require.Equal(t, http.StatusOK, app.Do(cookie, kit.CountUp).StatusCode)
-				app.Store().Intercept(func(_ context.Context, op sessiontest.Op, call func() error) error {
-					err := call()
-					if ends := op == sessiontest.End || op == sessiontest.Swap && endsOnly(app.Store()); err == nil && ends && !lost {
-						lost = true
-						return io.ErrUnexpectedEOF
-					}
-					return err
-				})
-				require.NoError(t, s.Login("ada", string(kit.Counter)))
-				require.ErrorIs(t, s.Save(t.Context()), io.ErrUnexpectedEOF)
-			}))
-			require.Equal(t, http.StatusOK, resp.StatusCode)
-			require.True(t, lost)
-			v := app.Browser()
-			v.Receive(resp)
-			require.Equal(t, 1, counted(app, v.Cookie))
 		})
 	}
 }
