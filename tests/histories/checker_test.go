@@ -19,7 +19,7 @@ func operation(call, end int64, k kind, value int, out output) porcupine.Operati
 
 // The checker knows what is right and what is not.
 func TestCheck(t *testing.T) {
-	ok, unknown, ended := output{}, output{unknown: true}, output{ended: true}
+	ok, unknown, ended, refused := output{}, output{unknown: true}, output{ended: true}, output{ended: true, refused: true}
 	for _, c := range []struct {
 		name    string
 		history []porcupine.Operation
@@ -34,6 +34,11 @@ func TestCheck(t *testing.T) {
 		{"a resurrection", []porcupine.Operation{operation(0, 1, destroy, 0, ok), operation(2, 3, get, 0, ok)}, porcupine.Illegal},
 		{"a change after the end", []porcupine.Operation{operation(0, 1, login, 0, ok), operation(2, 3, set, 7, ok)}, porcupine.Illegal},
 		{"an end that nobody made", []porcupine.Operation{operation(0, 1, set, 7, ended)}, porcupine.Illegal},
+		{"a refusal of what was not made", []porcupine.Operation{operation(0, 9, set, 7, refused), operation(1, 8, login, 0, ok), operation(2, 7, get, 0, ok)}, porcupine.Ok},
+		{"a refusal of what was made and then ended", []porcupine.Operation{operation(0, 9, set, 7, refused), operation(1, 8, login, 0, ok), operation(2, 7, get, 0, output{value: 7})}, porcupine.Ok},
+		{"a refusal of what is seen later", []porcupine.Operation{operation(0, 3, set, 7, refused), operation(1, 8, login, 0, ok), operation(4, 7, get, 0, output{value: 7})}, porcupine.Illegal},
+		{"a refusal without an end", []porcupine.Operation{operation(0, 9, set, 7, refused), operation(2, 7, get, 0, output{value: 7})}, porcupine.Illegal},
+		{"a change in a session that was revoked, made all the same", []porcupine.Operation{operation(0, 9, set, 7, ended), operation(1, 8, revoke, 0, ok), operation(2, 7, get, 0, output{value: 7})}, porcupine.Illegal},
 		{"a second end", []porcupine.Operation{operation(0, 1, revoke, 0, ok), operation(2, 3, destroy, 0, ok), operation(4, 5, revoke, 0, ended)}, porcupine.Ok},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -14,7 +14,8 @@ import (
 
 var lasts = flag.Duration("histories.for", 20*time.Second, "how long the load on each database lasts")
 
-// database is what the sessions are kept in. Another one takes a function like openRedis, and a line in databases.
+// database is what the sessions are kept in. Another one takes a function like openRedis, and a line in databases. Of the four
+// as many run at a time as there are processors.
 type database struct {
 	name string
 	open func(*testing.T) ([]session.Store, []fault) // a store for each process, and what can happen
@@ -29,6 +30,8 @@ type fault struct {
 var databases = []database{
 	{"redis", openRedis},
 	{"cluster", openCluster},
+	{"postgresql", openPostgres},
+	{"mariadb", openMariaDB},
 }
 
 // Each session is linearizable, whatever happens to the database.
@@ -83,11 +86,17 @@ func openRedis(t *testing.T) (stores []session.Store, faults []fault) {
 		proxies = append(proxies, proxy)
 		stores = append(stores, openStore(t, proxy.URL()))
 	}
+	faults = proxyFaults(proxies, "evalsha")
+	return stores, append(faults, pause(server), killClients(server), fault{"the server killed and started again", server.Restart})
+}
+
+// proxyFaults are what happens between a process and its server. Some happen to a request with the text: a change.
+func proxyFaults(proxies []*redistest.Proxy, text string) (faults []fault) {
 	for _, proxy := range proxies {
 		faults = append(faults,
 			fault{"connections cut", proxy.Cut},
-			fault{"an answer lost", func() { proxy.Once(redistest.LoseReply, "evalsha") }},
-			fault{"a connection reset within an answer", func() { proxy.Once(redistest.Reset, "") }},
+			fault{"an answer lost", func() { proxy.Once(redistest.LoseReply, text) }},
+			fault{"a connection reset within an answer", func() { proxy.Once(redistest.Reset, text) }},
 			fault{"a process cut off", func() {
 				proxy.Set(redistest.Hang)
 				time.Sleep(rand.N(2 * storeTimeout))
@@ -100,7 +109,7 @@ func openRedis(t *testing.T) (stores []session.Store, faults []fault) {
 				proxy.Set(redistest.Pass)
 			}})
 	}
-	return stores, append(faults, pause(server), killClients(server), fault{"the server killed and started again", server.Restart})
+	return faults
 }
 
 // openCluster is three masters.

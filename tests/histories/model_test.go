@@ -7,6 +7,7 @@ package histories_test
 import (
 	"fmt"
 	"math"
+	"slices"
 	"time"
 
 	"github.com/anishathalye/porcupine"
@@ -22,10 +23,11 @@ const (
 	login       // ends it: another session begins
 	destroy
 	revoke
+	meetEnd // not asked for: what a change that was refused has seen
 	kindCount
 )
 
-var kindNames = [kindCount]string{"get", "set", "update", "login", "destroy", "revoke"}
+var kindNames = [kindCount]string{"get", "set", "update", "login", "destroy", "revoke", "meet the end"}
 
 func (k kind) String() string { return kindNames[k] }
 
@@ -39,6 +41,7 @@ type input struct {
 type output struct {
 	unknown bool // a failure: it may have been made, or be made yet
 	ended   bool // there is no such session
+	refused bool // any more: it ended while the request was under way
 	value   int  // for get
 	count   int
 }
@@ -105,5 +108,22 @@ const never = math.MaxInt64
 
 // check returns what the checker says of a session's history.
 func check(history []porcupine.Operation) (porcupine.CheckResult, porcupine.LinearizationInfo) {
-	return porcupine.CheckOperationsVerbose(model, history, time.Minute)
+	return porcupine.CheckOperationsVerbose(model, splitRefused(history), time.Minute)
+}
+
+// splitRefused makes two operations of each change that was refused because the session had ended meanwhile: one that has met the
+// end, and one that may have been made before. A database's client sends a swap once more where the answer was cut off, and
+// then meets the tombstone of a session that had the change. Others may have seen it.
+func splitRefused(history []porcupine.Operation) []porcupine.Operation {
+	split := slices.Clone(history)
+	for i, o := range history {
+		in, out := o.Input.(input), o.Output.(output)
+		if !out.refused || in.kind != set && in.kind != update {
+			continue
+		}
+		split[i].Input = input{kind: meetEnd}
+		o.Output, o.Return = output{unknown: true}, never
+		split = append(split, o)
+	}
+	return split
 }
