@@ -44,6 +44,7 @@ type draft struct {
 	log     []change // what it changed
 	doubt   *attempt // what the store was told, and has not answered
 	ending  int      // the revision of the tombstones of its Destroys and Logins
+	ends    *record  // what a Login of it was about to end, as it was met last
 	came    int      // the ID in the request's cookie
 	started bool     // the header has been sent
 	failure error    // for which the response is an error
@@ -312,6 +313,7 @@ func (d *draft) commitNewID(v view) error {
 func (d *draft) loginOver(old *record) error {
 	stands, replaced := old, (*record)(nil)
 	var err error
+	d.noteLoginEnds(old)
 	if old == d.base && old.ended {
 		err = d.endAgain(old)
 	}
@@ -328,7 +330,20 @@ func (d *draft) loginOver(old *record) error {
 	case stands.revoked:
 		return d.beginOn(stands, nil)
 	}
+	if replaced == nil && stands.revision == d.ending { // the answer was lost that had it
+		replaced = d.ends
+	}
 	return d.beginOn(nil, replaced)
+}
+
+// noteLoginEnds keeps in mind what a Login is about to end.
+func (d *draft) noteLoginEnds(old *record) {
+	for old != nil && old.ended && old.next != 0 {
+		old = d.store.records[old.next]
+	}
+	if old != nil && !old.ended {
+		d.ends = old
+	}
 }
 
 // beginOn begins the new session with the changes made to content's, and ends old if there is one.
