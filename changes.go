@@ -125,7 +125,7 @@ func (d *draft) own() *Record {
 // trial returns a draft whose changes leave d as it is.
 func (d *draft) trial() draft {
 	t := *d
-	t.shared, t.edits = true, slices.Clip(d.edits)
+	t.shared, t.edits = true, slices.Clone(d.edits)
 	return t
 }
 
@@ -188,7 +188,7 @@ func (d *draft) start(token Token, user string, at time.Time) {
 	d.token, d.begun, d.adopted, d.late = token, true, false, nil
 	d.record, d.shared = &Record{
 		ID: token.ID(), Realm: c.Realm, User: user, CreatedAt: at, IssuedAt: at, LastUsedAt: at, Deadline: at.Add(c.Lifetime),
-		IdleTimeout: c.IdleTimeout, Persistent: c.Persistent, Flashes: d.record.Flashes,
+		IdleTimeout: c.IdleTimeout, Persistent: c.Persistent, Flashes: slices.Clip(d.record.Flashes),
 	}, false
 	d.settings.configure(d.record, c)
 }

@@ -171,6 +171,9 @@ func (q *request) loginOver(call *storeContext, s *step, old *Record) ([]Swap, e
 	}
 	ended, err := end(call, s.token, old, as)
 	now := q.manager.config.Clock()
+	if old == s.base && old.Ended && ended.replaced != nil && ended.replaced.ID == old.ID {
+		ended.replaced = nil // a failover has brought back what had ended before the request: nothing is kept of it
+	}
 	if err != nil {
 		if ended.replaced.condition(now) == live { // later than what was noted
 			q.commits.loginEnds = ended.replaced

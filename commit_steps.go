@@ -282,6 +282,9 @@ func (q *request) settle(call *storeContext, s *step, stored *Record, token Toke
 	if s.base != nil && s.base.ID != stored.ID {
 		q.manager.watches.mayHaveEnded(s.base.ID)
 	}
+	if s.logsIn() {
+		q.commits.loginEnds = nil // a later Login of the request ends another session
+	}
 	q.reportBegin(s, stored)
 	err := q.rebase(stored, token, s.n)
 	if s.logsIn() || s.adopts() && stored.User != "" {

@@ -97,14 +97,16 @@ func (c *CookieStore) Revocations() Store { return c.ended }
 // Check returns an error if the store that WithRevocations was given can't keep the list. New calls it.
 func (c *CookieStore) Check() error { return c.fault }
 
-// sealedVersion is the Record.Version of a record that was opened. It says how much later than the record's deadline
-// the latest deadline is that was ever sealed for this ID, in microseconds. The two differ if SetLifetime has shortened
-// the session.
-type sealedVersion uint64
+// openedRecord is a record that was opened, and its Version: one piece of memory for both.
+type openedRecord struct {
+	Record
+	version sealedVersion
+}
 
-// until returns that deadline for the record as it was opened.
-func (v sealedVersion) until(r *Record) time.Time {
-	return time.UnixMicro(r.Deadline.UnixMicro() + int64(v))
+// sealedVersion holds what the seal has beside the record. A *sealedVersion is the Record.Version of a record that was
+// opened.
+type sealedVersion struct {
+	until time.Time // the latest deadline that was ever sealed for this ID; SetLifetime may have shortened the session since
 }
 
 // Load implements Store.
@@ -204,14 +206,14 @@ func (c *CookieStore) sealedUntil(token Token, s Swap, now time.Time) time.Time 
 	if s.Old == nil {
 		return unknown
 	}
-	if version, ok := s.Old.Version.(sealedVersion); ok && s.Old.Revision == "" {
-		return version.until(s.Old)
+	if version, ok := s.Old.Version.(*sealedVersion); ok && s.Old.Revision == "" {
+		return version.until
 	}
 	r, err := c.open(token)
 	if err != nil || r.ID != s.Old.ID {
 		return unknown
 	}
-	return r.Version.(sealedVersion).until(r)
+	return r.Version.(*sealedVersion).until
 }
 
 // seal returns the cookie's value for r. The plaintext is a number and the record. The number is the time
@@ -254,15 +256,17 @@ func (c *CookieStore) open(token Token) (*Record, error) {
 	if n <= 0 {
 		return nil, errUnreadable
 	}
-	r, err := parseRecord(plain[n:])
-	if err != nil {
+	opened := new(openedRecord)
+	r := &opened.Record
+	if err := parseInto(r, plain[n:]); err != nil {
 		return nil, err
 	}
 	if r.Realm != token.Realm() || r.Ended {
 		return nil, errBadSeal
 	}
 	r.Stale = stale
-	r.Version = sealedVersion(longer) // mostly zero, which an interface holds without an allocation
+	opened.version.until = time.UnixMicro(r.Deadline.UnixMicro() + int64(longer))
+	r.Version = &opened.version
 	return r, nil
 }
 

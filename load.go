@@ -187,7 +187,7 @@ func (q *request) revalidate(st *state) error {
 	}
 	probe := newSession(c, asked)
 	probe.probe, probe.state.proved = true, st.proved
-	ctx, cancel := context.WithTimeout(&probeContext{q.context.Context, q.manager, probe}, c.StoreTimeout)
+	ctx, cancel := context.WithTimeout(&probeContext{q.context.Context, q, probe}, c.StoreTimeout)
 	defer cancel()
 	err := c.Revalidate(ctx, probe)
 	switch {
@@ -246,7 +246,7 @@ func (q *request) endInvalid(st *state) error {
 // probeContext carries the Session that Revalidate gets.
 type probeContext struct {
 	context.Context
-	manager *Manager
+	request *request
 	probe   *Session
 }
 
@@ -256,9 +256,11 @@ func (c *probeContext) Value(key any) any {
 	case sessionKey:
 		return c.probe
 	case managerKey:
-		if key.Manager == c.manager {
+		if key.Manager == c.request.manager {
 			return c.probe
 		}
+	case requestKey: // so that Middleware, if Revalidate calls it, does not load the session once more
+		return c.request
 	}
 	return c.Context.Value(key)
 }

@@ -185,7 +185,8 @@ func packRecord(r *Record) (packedRecord, error) {
 // unpack returns the record.
 func (p packedRecord) unpack() *Record {
 	parser := recordParser{b: p.bytes}
-	r, latest, values := parser.parts()
+	r := new(Record)
+	latest, values := parser.parts(r)
 	r.Latest, r.Values = Revisions{latest, int(p.latest)}, Values{values, int(p.values)}
 	return r
 }
@@ -297,29 +298,39 @@ func (r *Record) UnmarshalBinary(b []byte) error {
 
 // parseRecord is UnmarshalBinary for bytes that the record may keep: nobody else changes b.
 func parseRecord(b []byte) (*Record, error) {
-	if err := checkVersion(b); err != nil {
+	r := new(Record)
+	if err := parseInto(r, b); err != nil {
 		return nil, err
-	}
-	p := recordParser{b: b}
-	r, latest, values := p.parts()
-	r.Latest = p.revisions(latest)
-	r.Values = p.values(values)
-	if p.fault != "" {
-		return nil, fmt.Errorf("%w: %s", errUnreadable, p.fault)
 	}
 	return r, nil
 }
 
+// parseInto is parseRecord for a record that is part of something else, and zero. After an error the record is worth
+// nothing.
+func parseInto(r *Record, b []byte) error {
+	if err := checkVersion(b); err != nil {
+		return err
+	}
+	p := recordParser{b: b}
+	latest, values := p.parts(r)
+	r.Latest = p.revisions(latest)
+	r.Values = p.values(values)
+	if p.fault != "" {
+		return fmt.Errorf("%w: %s", errUnreadable, p.fault)
+	}
+	return nil
+}
+
 // parts reads the record except its revisions and values. It returns these as bytes.
-func (p *recordParser) parts() (r *Record, latest, values []byte) {
+func (p *recordParser) parts(r *Record) (latest, values []byte) {
 	front := p.front()
 	values = p.cutEnd(front.valuesSize)
 	latest = p.cutEnd(front.latestSize)
 	p.text = string(p.b)
-	r = p.head(front)
+	p.head(r, front)
 	r.Flashes = p.flashes()
 	p.check(p.at == len(p.b), "it is longer than its texts")
-	return r, latest, values
+	return latest, values
 }
 
 // errHeadCut is wrapped by the error of unmarshalHead if there are too few bytes.
@@ -332,7 +343,8 @@ func unmarshalHead(b []byte) (*Record, error) {
 		return nil, err
 	}
 	p := recordParser{b: b, text: string(b)}
-	r := p.head(p.front())
+	r := new(Record)
+	p.head(r, p.front())
 	switch p.fault {
 	case "":
 		return r, nil
@@ -411,9 +423,8 @@ func (p *recordParser) cutEnd(size uint64) []byte {
 	return end
 }
 
-// head reads the head: all that a list needs of a record.
-func (p *recordParser) head(f recordFront) *Record {
-	r := new(Record)
+// head reads the head into r: all that a list needs of a record.
+func (p *recordParser) head(r *Record, f recordFront) {
 	r.Revision = p.textAt(f.revision)
 	for _, text := range r.headTexts() {
 		*text = p.textAt(p.span(maxHeadText))
@@ -441,7 +452,6 @@ func (p *recordParser) head(f recordFront) *Record {
 		r.Binding.Secret, r.Binding.Key = p.bytes(), p.bytes()
 		p.check(r.Binding.written(), "its binding is empty, but its flags have one")
 	}
-	return r
 }
 
 func (p *recordParser) flashes() []StoredFlash {

@@ -203,8 +203,15 @@ func (q *request) finish() {
 	q.tellAll()
 }
 
-// abandon ends the request after a panic. It saves no values, but it does a logout.
+// abandon ends the request after a panic. It saves no values, but it does a logout. It does nothing if the panic came
+// after the last commit.
 func (q *request) abandon() {
+	q.session.mu.Lock()
+	done := q.stage == finished
+	q.session.mu.Unlock()
+	if done {
+		return
+	}
 	q.endDestroyed(nil)
 	h := q.response.Below().Header()
 	q.session.mu.Lock()

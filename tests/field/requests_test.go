@@ -461,6 +461,25 @@ func TestField33_WhatRevalidateChangesComesFirst(t *testing.T) {
 	require.Equal(t, []string{"revalidate", "revalidate", "handler", "revalidate"}, order)
 }
 
+// A handler that Revalidate calls has the session that Revalidate was shown. The Middleware around it does nothing: it would
+// load the session, and ask Revalidate, without end.
+func TestField33_RevalidateCallsAHandler(t *testing.T) {
+	var app *kit.App
+	var asked int
+	app = kit.New(t, session.Config{Revalidate: func(ctx context.Context, s *session.Session) error {
+		asked++
+		require.Less(t, asked, 10)
+		inner := httptest.NewRequest(http.MethodGet, "/inner", nil).WithContext(ctx)
+		app.Manager().Middleware(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+			require.Same(t, s, session.FromContext(r.Context()))
+		})).ServeHTTP(httptest.NewRecorder(), inner)
+		return nil
+	}}, session.NewMemoryStore())
+	b := app.BrowserWith(app.Login("ada"))
+	require.Equal(t, "ada", app.User(b.Cookie))
+	require.Equal(t, 1, asked)
+}
+
 func TestField33_WhatRevalidateMayNotDo(t *testing.T) {
 	var did []error
 	app := kit.New(t, session.Config{Revalidate: func(ctx context.Context, s *session.Session) error {

@@ -169,6 +169,31 @@ func TestGuarantee02_RevokedWhileARegenerateIsSaved(t *testing.T) {
 	require.True(t, app.Dead(b.Cookie))
 }
 
+// brief shows sessions as if they ended in half an hour, as a decorator may.
+type brief struct{ *session.CookieStore }
+
+func (b brief) Load(ctx context.Context, token session.Token) (*session.Record, error) {
+	r, err := b.CookieStore.Load(ctx, token)
+	if err != nil || r.Ended {
+		return r, err
+	}
+	shown := *r
+	shown.Deadline = session.Now(ctx).Add(30 * time.Minute)
+	return &shown, nil
+}
+
+// An ID stays on the list as long as the cookie is good, whatever deadline a decorator of the store shows.
+func TestGuarantee02_SealedAndShownWithAnotherDeadline(t *testing.T) {
+	app := kit.New(t, session.Config{IdleTimeout: -1}, brief{kit.SealedWithList(t)})
+	cookie := app.Login("ada")
+	require.Equal(t, http.StatusOK, app.Do(cookie, kit.Logout).StatusCode)
+	app.Clock.Advance(23 * time.Hour)
+	for range 3 { // others who sign out sweep the list
+		require.Equal(t, http.StatusOK, app.Do(app.Login("grace"), kit.Logout).StatusCode)
+	}
+	require.True(t, app.Dead(cookie))
+}
+
 // An ID stays on the list as long as any cookie of it is good, also where SetLifetime has brought the deadline forward.
 func TestGuarantee02_SealedWithSeveralDeadlines(t *testing.T) {
 	for name, end := range map[string]func(*session.Session) error{

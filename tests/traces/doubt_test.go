@@ -80,13 +80,15 @@ func TestLogin_KeepsWhatTheSuccessorHad(t *testing.T) {
 	}
 }
 
-// A Login in a request whose session has ended elsewhere ends it once more: a failover may have brought it back.
+// A Login in a request whose session has ended elsewhere ends it once more: a failover may have brought it back. It keeps
+// nothing of that session, which the request could not see.
 func TestLogin_EndsWhatAFailoverBroughtBack(t *testing.T) {
 	for _, b := range backings() {
 		for name, late := range map[string]bool{"loaded as ended": true, "ended since": false} {
 			t.Run(b.name+"/"+name, func(t *testing.T) {
 				app := kit.New(t, session.Config{}, b.open(t))
 				cookie := app.Login("ada")
+				require.Equal(t, http.StatusOK, app.Do(cookie, kit.CountUp).StatusCode)
 				stored, replica := app.Live()[app.Look(cookie).ID], b.open(t)
 				_, err := replica.Swap(app.Context(), session.NewToken(stored.ID, ""), session.Swap{New: stored})
 				require.NoError(t, err)
@@ -101,14 +103,72 @@ func TestLogin_EndsWhatAFailoverBroughtBack(t *testing.T) {
 					}
 					require.ErrorIs(t, s.Save(t.Context()), session.ErrSessionEnded)
 					app.Store().Replace(replica)
-					require.NoError(t, s.Login("bob"))
+					require.NoError(t, s.Login("bob", string(kit.Counter)))
 				}))
 				require.Equal(t, http.StatusOK, resp.StatusCode)
 				require.Len(t, app.Live(), 1)
 				require.Empty(t, app.User(cookie))
+				v := app.Browser()
+				v.Receive(resp)
+				require.Zero(t, counted(app, v.Cookie))
 			})
 		}
 	}
+}
+
+// Of two Logins of one request, the second one keeps nothing of the session that the first one has ended, also where nobody
+// knows what the session was that it has ended itself.
+func TestLogin_KeepsNothingOfAnEarlierLogins(t *testing.T) {
+	for _, b := range backings() {
+		t.Run(b.name, func(t *testing.T) {
+			app := kit.New(t, session.Config{}, b.open(t))
+			cookie := app.Login("ada")
+			resp := app.Request(0, cookie, kit.Act(func(s *session.Session) {
+				s.Has("loads it")
+				require.Equal(t, http.StatusOK, app.Do(cookie, kit.CountUp).StatusCode) // so that the first one meets a conflict
+				require.NoError(t, s.Login("bob"))
+				require.NoError(t, s.Save(t.Context()))
+				successor := regenerateElsewhere(t, app, s.ID())
+				loads := 0
+				app.Store().Intercept(func(_ context.Context, op sessiontest.Op, call func() error) error {
+					if op == sessiontest.Load {
+						loads++
+						return io.ErrUnexpectedEOF
+					}
+					err := call()
+					if ends := op == sessiontest.End || op == sessiontest.Swap && endsOnly(app.Store()); err == nil && ends {
+						return io.ErrUnexpectedEOF
+					}
+					return err
+				})
+				require.NoError(t, s.Login("carol", string(kit.Counter)))
+				require.Error(t, s.Save(t.Context()))
+				require.NotZero(t, loads)
+				app.Store().Intercept(nil)
+				require.NoError(t, s.Save(t.Context()))
+				require.NotContains(t, app.Live(), successor)
+			}))
+			require.Equal(t, http.StatusOK, resp.StatusCode)
+			v := app.Browser()
+			v.Receive(resp)
+			require.Equal(t, "carol", app.User(v.Cookie))
+			require.Zero(t, counted(app, v.Cookie))
+		})
+	}
+}
+
+// regenerateElsewhere does what another request's Regenerate does, and returns the new ID.
+func regenerateElsewhere(t *testing.T, app *kit.App, id string) string {
+	t.Helper()
+	old := app.Live()[id]
+	next := *old
+	next.ID, next.Revision, next.Latest = "successor", "first", session.Revisions{}
+	tombstone := app.Tombstone(id, old.User)
+	tombstone.Successor = next.ID
+	_, err := app.Store().Inner().Swap(app.Context(), session.NewToken(id, "").WithRealm(old.Realm),
+		session.Swap{Old: old, New: tombstone}, session.Swap{New: &next})
+	require.NoError(t, err)
+	return next.ID
 }
 
 // A logout follows a Login whose answer was lost. The tombstone that it meets is the Login's own: no other request has given
