@@ -12,6 +12,8 @@ profile=${COVER_PROFILE:-$work/profile}
 packages=$(go list ./... | grep -v -e /tests/ -e 'internal/.*test$' | paste -s -d ,)
 go test -timeout 8m -covermode atomic -coverpkg "$packages" -coverprofile "$profile" ./... >"$work/log" 2>&1 || failed=yes
 
+[ -s "$profile" ] || { cat "$work/log" >&2; exit 1; }
+
 # The profile has a line for each test program and block: FILE:RANGE STATEMENTS COUNT.
 awk 'NR > 1 { statements[$1] = $2; reached[$1] += $3 }
 	END {

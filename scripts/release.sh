@@ -22,6 +22,7 @@ fail() { echo "release.sh: $*" >&2; exit 1; }
 
 # newest prints the highest of the versions that it reads. A pre-release comes before its release.
 newest() { sed 's/-/~/' | sort -V | tail -n 1 | sed 's/~/-/'; }
+git fetch -q --tags origin || fail "origin's tags can't be had"
 last=$(git tag --list 'v*' | newest)
 last_release=$(git tag --list 'v*' | grep -v -e - | newest)
 
@@ -129,11 +130,15 @@ for module in $published; do
 	[ "$module" = . ] || release_nested "$module"
 done
 
-mkdir -p dist
+rm -rf dist # of an earlier release
+mkdir dist
 sh scripts/changelog.sh "$version" >dist/notes.md
 dist=$PWD/dist
 # shellcheck disable=SC2086 # the modules, one word each
 (cd "$work/tree" && SBOM_TOOL="$work/cyclonedx-gomod" SBOM_VERSION="$version" sh scripts/sbom.sh "$dist" $published)
+
+prerelease=""
+[ "${version%%-*}" = "$version" ] || prerelease=" --prerelease"
 
 echo
 cat <<TEXT
@@ -141,5 +146,5 @@ The tags are here, and nowhere else. Look at them and at dist, then publish them
     git push --atomic origin$made
 Try them, and tell it:
     sh scripts/use-release.sh $version
-    gh release create $version --verify-tag --title $version --notes-file dist/notes.md dist/*.cdx.json
+    gh release create $version --verify-tag --title $version --notes-file dist/notes.md$prerelease dist/*.cdx.json
 TEXT

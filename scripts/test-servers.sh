@@ -12,6 +12,7 @@ list=$(sh scripts/servers.sh $1) # assigned first, so that its failure is ours
 run() { # server, program
 	status=0
 	case $1 in mysql-*)
+		sh scripts/deps.sh # the same tests run on PostgreSQL
 		MYSQL_SERVER=$2 go -C sqlstore test -count=1 -timeout 15m ./...
 		return
 		;;

@@ -42,18 +42,37 @@ func run(modules []string, update bool) error {
 		if err != nil {
 			return fmt.Errorf("%s: %w", module, err)
 		}
-		if len(now) == 0 {
+		file := filepath.Join(folder, fileName(module))
+		if len(now) == 0 && !exists(file) {
 			fmt.Printf("%s is a command, and exports nothing\n", module)
 			continue
 		}
-		file := filepath.Join(folder, fileName(module))
 		if update {
 			failed = errors.Join(failed, write(file, now))
 			continue
 		}
 		failed = errors.Join(failed, compare(file, now))
 	}
-	return failed
+	return errors.Join(failed, checkFiles(modules))
+}
+
+// checkFiles fails for a file of no module: what that exported would be gone without a word.
+func checkFiles(modules []string) error {
+	files, err := filepath.Glob(filepath.Join(folder, "*.txt"))
+	if err != nil {
+		return err
+	}
+	for _, file := range files {
+		if !slices.ContainsFunc(modules, func(m string) bool { return fileName(m) == filepath.Base(file) }) {
+			return fmt.Errorf("%s is of no module that modules.txt calls published", file)
+		}
+	}
+	return nil
+}
+
+func exists(file string) bool {
+	_, err := os.Stat(file)
+	return err == nil
 }
 
 // fileName is session.txt for the root module, and the folder's name for another.
