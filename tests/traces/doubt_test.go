@@ -27,14 +27,7 @@ func TestLogin_KeepsWhatItEndedUnanswered(t *testing.T) {
 			cookie, lost := app.Start(), false
 			resp := app.Request(0, cookie, kit.Act(func(s *session.Session) {
 				require.Equal(t, http.StatusOK, app.Do(cookie, kit.CountUp).StatusCode)
-				app.Store().Intercept(func(_ context.Context, op sessiontest.Op, call func() error) error {
-					err := call()
-					if ends := op == sessiontest.End || op == sessiontest.Swap && endsOnly(app.Store()); err == nil && ends && !lost {
-						lost = true
-						return io.ErrUnexpectedEOF
-					}
-					return err
-				})
+				app.Store().Intercept(loseEnd(app.Store(), &lost))
 				require.NoError(t, s.Login("ada", string(kit.Counter)))
 				require.ErrorIs(t, s.Save(t.Context()), io.ErrUnexpectedEOF)
 			}))
@@ -44,6 +37,18 @@ func TestLogin_KeepsWhatItEndedUnanswered(t *testing.T) {
 			v.Receive(resp)
 			require.Equal(t, 1, counted(app, v.Cookie))
 		})
+	}
+}
+
+// loseEnd loses the answer to the first call that ends a session, and does nothing else.
+func loseEnd(store *kit.Store, lost *bool) kit.Hook {
+	return func(_ context.Context, op sessiontest.Op, call func() error) error {
+		err := call()
+		if ends := op == sessiontest.End || op == sessiontest.Swap && endsOnly(store); err == nil && ends && !*lost {
+			*lost = true
+			return io.ErrUnexpectedEOF
+		}
+		return err
 	}
 }
 
@@ -59,14 +64,7 @@ func TestLogin_KeepsWhatTheSuccessorHad(t *testing.T) {
 					kit.CountUp(s)
 					require.NoError(t, s.Regenerate())
 				}).StatusCode)
-				app.Store().Intercept(func(_ context.Context, op sessiontest.Op, call func() error) error {
-					err := call()
-					if ends := op == sessiontest.End || op == sessiontest.Swap && endsOnly(app.Store()); err == nil && ends && !lost {
-						lost = true
-						return io.ErrUnexpectedEOF
-					}
-					return err
-				})
+				app.Store().Intercept(loseEnd(app.Store(), &lost))
 				require.NoError(t, s.Login("ada", string(kit.Counter)))
 				require.ErrorIs(t, s.Save(t.Context()), io.ErrUnexpectedEOF)
 			}))
