@@ -61,7 +61,7 @@ var (
 func (q *request) loadOld(st *state) error {
 	c := &q.manager.config
 	// An endpoint does not ask Revalidate, so it adopts nothing.
-	if c.Adopt == nil || st.base != nil || st.revoked != nil || q.endpoint {
+	if st.base != nil || st.revoked != nil || q.endpoint {
 		return nil
 	}
 	a, err := q.askOld(q.context.Context)

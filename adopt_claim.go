@@ -252,9 +252,6 @@ func (q *request) completeAdoption(call *storeContext, a *adoption, c *claim, to
 // From then on a request with the old cookie is a late one. Then it calls Forget for the old session. It reports a
 // failure, and leaves the rest to the next request.
 func (q *request) closeClaim(call *storeContext, st *state) {
-	if st.base == nil || st.base.Claim == "" {
-		return
-	}
 	id := st.base.Claim
 	if err := q.swapClosed(call, id); err != nil {
 		_ = q.storeError(OpSwap, st.base, err)

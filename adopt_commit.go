@@ -210,13 +210,6 @@ func (q *request) endOld(call *storeContext, s *step) error {
 	return nil
 }
 
-// hasChanges reports whether the log has a change that a response at this stage can still commit, or must report as
-// lost. The caller holds the session's lock.
-func (q *request) hasChanges() bool {
-	log := q.session.state.log
-	return len(log) > 0 && (q.stage == open || !adoptsOnly(log))
-}
-
 // takeProbe takes over the changes that Revalidate made to an old session that will be adopted.
 func (st *state) takeProbe(config *Config, log []change) {
 	st.log = append(slices.Clip(st.log), log...)

@@ -85,9 +85,6 @@ func (m *Manager) forgetInTurn() {
 // forgetDue forgets some sessions whose time has come. Requests call it, because a timer knows nothing of the
 // application's own clock.
 func (q *request) forgetDue() {
-	if q.manager.config.Adopt == nil {
-		return
-	}
 	if due := q.manager.takeDue(); len(due) > 0 {
 		q.manager.forgetAll(context.WithoutCancel(q.context.Context), due, q.tellForgetFailed)
 	}

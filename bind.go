@@ -124,7 +124,7 @@ var errAskAgain = fmt.Errorf("%w: browsers do not prove the device for another s
 // the stored session: otherwise a thief could sign the owner out.
 func (q *request) checkDevice(st *state) error {
 	b := q.manager.binding
-	if b == nil || st.base == nil || st.base.Ended {
+	if st.base == nil || st.base.Ended {
 		return nil
 	}
 	if q.endpoint { // it proves the device in another way, and counts as a use only after that

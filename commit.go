@@ -81,6 +81,13 @@ func (q *request) pending() bool {
 	return st != nil && (failed || q.hasChanges() || st.doubt != nil || q.touchDue())
 }
 
+// hasChanges reports whether the log has a change that a response at this stage can still commit, or must report as
+// lost. The caller holds the session's lock.
+func (q *request) hasChanges() bool {
+	log := q.session.state.log
+	return len(log) > 0 && (q.stage == open || !adoptsOnly(log))
+}
+
 // touchDue reports whether a touch is due. A sealed session is touched by the response's cookie, so only before the
 // header is sent.
 func (q *request) touchDue() bool {

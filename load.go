@@ -15,7 +15,9 @@ var errClientGone = errors.New("session: the client hung up while its session wa
 // 6265bis, section 4.2.2).
 func (q *request) load(st *state) error {
 	c := &q.manager.config
-	q.forgetDue()
+	if c.Adopt != nil {
+		q.forgetDue()
+	}
 	var candidates [maxCandidates]Token
 	tokens, present, malformed := cookieTokens(candidates[:0], q.outer.Header, c.Name, c.Realm)
 	q.session.mu.Lock()
@@ -31,14 +33,34 @@ func (q *request) load(st *state) error {
 			return err
 		}
 	}
-	if err := q.loadOld(st); err != nil {
-		return err
+	if c.Adopt != nil {
+		if err := q.loadOld(st); err != nil {
+			return err
+		}
 	}
 	st.view = newDraft(c, st.base, settings{})
 	if err := st.view.replay(st.log); err != nil || !st.view.exists() || q.endpoint {
 		return err
 	}
 	return q.revalidate(st)
+}
+
+// loadAndUse loads the best session. Then it makes what is due for that session: the check of its device, the closing
+// of its claim, and a touch.
+func (q *request) loadAndUse(call *storeContext, st *state, tokens []Token) error {
+	if err := q.loadBest(call, st, tokens); err != nil {
+		return err
+	}
+	if q.manager.binding != nil {
+		if err := q.checkDevice(st); err != nil {
+			return err
+		}
+	}
+	if st.base != nil && st.base.Claim != "" {
+		q.closeClaim(call, st)
+	}
+	q.noteUseAtOnce(call, st)
+	return nil
 }
 
 // loadBest loads the record of each token, and keeps the best live one in st. If none is live, it keeps the tombstone

@@ -66,20 +66,6 @@ func (q *request) loadObserved(call *storeContext, st *state, tokens []Token) er
 	return failure
 }
 
-// loadAndUse loads the best session. Then it makes what is due for that session: the check of its device, the closing
-// of its claim, and a touch.
-func (q *request) loadAndUse(call *storeContext, st *state, tokens []Token) error {
-	if err := q.loadBest(call, st, tokens); err != nil {
-		return err
-	}
-	if err := q.checkDevice(st); err != nil {
-		return err
-	}
-	q.closeClaim(call, st)
-	q.noteUseAtOnce(call, st)
-	return nil
-}
-
 // reloadObserved is reload, observed as a load of its own. Any other reload is part of a commit.
 func (q *request) reloadObserved(call *storeContext, s *step) (standing bool, err error) {
 	err = q.manager.observed(call, CallLoad, func() (err error) {

@@ -179,7 +179,7 @@ var adoption = []mutation{
 	},
 	{
 		rule: "nor does a connection that is taken over",
-		file: "adopt_commit.go",
+		file: "commit.go",
 		find: "(q.stage == open || !adoptsOnly(log))",
 		with: "(q.stage == open || len(log) > 0)",
 		dies: "adopt: TestForget_AHijackAdoptsNothing",
