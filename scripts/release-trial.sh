@@ -17,7 +17,7 @@ git config user.name trial
 git config user.email trial@localhost
 
 # The trial's versions have no section yet, whichever of them the real changelog has by now.
-sed -i 's/^## [0-9].*/### Before the trial/' CHANGELOG.md
+sed -i 's/^## [0-9].*/## Before the trial/' CHANGELOG.md
 git diff --quiet || git commit -q -a -m "Take the versions out of the changelog"
 git push -q origin main
 

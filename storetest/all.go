@@ -72,67 +72,32 @@ func allOfRealm(x *trial) {
 	}
 }
 
-// allWhileOthersCome goes through the sessions while others begin and end.
+// allWhileOthersCome goes through the sessions while others begin and end: one of each for every record that comes.
 func allWhileOthersCome(x *trial) {
-	const creators, each, kept = 8, 10, 20
+	const kept = 20
 	own := "realm " + text()
-	create := func() (*session.Record, error) {
+	create := func() held {
 		r := x.record("")
 		r.Realm = own
-		_, err := x.store.Swap(x.ctx, tokenFor(r), session.Swap{New: r})
-		return r, err
+		return x.create(r)
 	}
 	var stored []string
 	for range kept {
-		r, err := create()
-		if err != nil {
-			x.Fatalf("Swap: %v", err)
-		}
-		stored = append(stored, r.ID)
+		stored = append(stored, create().record.ID)
 	}
-	var creating sync.WaitGroup
-	creating.Add(creators)
-	x.each(creators+1, func(i int) error {
-		if i == creators {
-			return x.goThroughUntil(doneOf(&creating), own, stored)
-		}
-		defer creating.Done()
-		for range each {
-			r, err := create()
-			if err == nil {
-				err = x.trySwap(tokenFor(r), r, x.tombstoneOf(r))
-			}
-			if err != nil {
-				return err
-			}
-		}
-		return nil
-	})
-}
-
-// doneOf returns a channel that is closed when nobody is at work any more.
-func doneOf(work *sync.WaitGroup) <-chan struct{} {
-	done := make(chan struct{})
-	go func() { work.Wait(); close(done) }()
-	return done
-}
-
-// goThroughUntil goes through a realm again and again, and returns an error if one of the IDs is left out.
-func (x *trial) goThroughUntil(stop <-chan struct{}, realm string, ids []string) error {
-	for {
-		found, err := x.goThrough(realm)
+	found := make(map[string]bool)
+	for r, err := range x.store.(session.AllStore).All(x.ctx, own) {
 		if err != nil {
-			return err
+			x.Fatalf("the error of All is %v", err)
 		}
-		for _, id := range ids {
-			if found[id] == nil {
-				return fmt.Errorf("the session %s, which is stored all the time, is left out by All", id)
-			}
+		found[r.ID] = true
+		if len(found) <= kept {
+			x.end(create())
 		}
-		select {
-		case <-stop:
-			return nil
-		default:
+	}
+	for _, id := range stored {
+		if !found[id] {
+			x.Errorf("All leaves out %s, which is stored all the time", id)
 		}
 	}
 }

@@ -471,11 +471,7 @@ func through(fits func(r *record, realm string) bool) func(*flawed, context.Cont
 func throughUntilAnother(s *flawed, ctx context.Context, realm string) iter.Seq2[*record, error] {
 	before := len(s.snapshot())
 	return through(func(r *record, realm string) bool {
-		s.mu.Lock()
-		s.letOthersIn()
-		now := len(s.records)
-		s.mu.Unlock()
-		return r.Realm == realm && now == before
+		return r.Realm == realm && len(s.snapshot()) == before
 	})(s, ctx, realm)
 }
 

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -36,12 +37,15 @@ func answered(t *testing.T, request func() *http.Response) *http.Response {
 // A store's decorator does not find the session in its context, whatever it is called for, so that it can't wait for it.
 func TestReach_AStoreDoesNotFindTheSession(t *testing.T) {
 	each(t, withSealed(), session.Config{}, func(t *testing.T, app *kit.App, b backing) {
+		var mu sync.Mutex // RevokeUser ends several at once
 		calls := map[sessiontest.Op]int{}
 		ask := func(ctx context.Context, op sessiontest.Op, call func() error) error {
 			if s, ok := session.Lookup(ctx); ok {
 				t.Errorf("%s finds the session of %q", op, s.User())
 			}
+			mu.Lock()
 			calls[op]++
+			mu.Unlock()
 			return call()
 		}
 		app.Store().Intercept(ask)
