@@ -235,7 +235,8 @@ func (q *request) completeAdoption(call *storeContext, a *adoption, c *claim, to
 	}
 	if a.session.Claim == "" {
 		if err := a.makeSession(config); err != nil {
-			return nil, nil //nolint:nilerr // this answer of Adopt can't be adopted, unlike that of the other request
+			q.reportNotAdopted(ReasonUnreadable, err) // unlike the answer that the other request got
+			return nil, nil
 		}
 	}
 	r := a.sessionOf(token)

@@ -34,7 +34,8 @@ func (s *Session) Expired() bool {
 	return st.expired
 }
 
-// view returns the session as the request sees it, without its values.
+// view returns the session as the request sees it. Its Values and Flashes are not for use: they may lack what the request
+// has changed.
 func (s *Session) view() Record {
 	st := s.open()
 	defer s.close()

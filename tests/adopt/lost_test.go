@@ -121,6 +121,27 @@ func TestAdopt_ItStopsBetweenTheClaimAndTheSession(t *testing.T) {
 	require.Len(t, w.live("ada"), 1)
 }
 
+// An answer of Adopt that can't be a session puts nothing there, and that is told.
+func TestAdopt_ItStopsInBetweenAndTheNextAnswerCannotBeAdopted(t *testing.T) {
+	w := &world{old: &library{}}
+	memory, unreadable := kit.OneByOne(session.NewMemoryStore()), false
+	w.App = kit.New(t, session.Config{Adopt: func(r *http.Request) (*session.Adopted, error) {
+		adopted, err := w.old.adopt(r)
+		if adopted != nil && unreadable {
+			adopted.Values = map[string]any{"a": make(chan int)}
+		}
+		return adopted, err
+	}}, memory, memory)
+	w.old.put(ada("t1"))
+	b := w.browser("t1")
+	f := b.launch("between", reads)
+	unreadable = true
+	require.Empty(t, b.copy().at(1).peek().User)
+	require.Contains(t, w.Happened(), "rejected: unreadable")
+	require.Equal(t, http.StatusOK, f.land().StatusCode, w.Log())
+	require.Len(t, w.live("ada"), 1, "the other request's answer could be adopted")
+}
+
 // Of several that put it there, one does.
 func TestAdopt_ItStopsInBetweenAndTwoGoOn(t *testing.T) {
 	w := &world{old: &library{}}
