@@ -3,5 +3,6 @@
 set -eu
 
 cd "$(dirname "$0")/../.github/workflows"
-loose=$(grep -n 'uses:' ./*.yml | grep -Ev 'uses: [^@ ]+@[0-9a-f]{40} # v[0-9]+\.[0-9]+\.[0-9]+$' || true)
+uses=$(grep -rn 'uses:' .) # fails where there is none: then this looks in the wrong place
+loose=$(echo "$uses" | grep -Ev 'uses: [^@ ]+@[0-9a-f]{40} # v[0-9]+\.[0-9]+\.[0-9]+$' || true)
 [ -z "$loose" ] || { echo "These are not pinned by a commit with the version as a comment:" >&2; echo "$loose" >&2; exit 1; }

@@ -49,7 +49,8 @@ check_surface() {
 	[ "${version%%-*}" = "$version" ] || [ "${version%%-*}" != "$last_release" ] || fail "$version is below $last_release"
 	[ "$(minor "$version")" != "$(minor "$last_release")" ] ||
 		fail "a patch version has the surface of $last_release, and the folder api has changed since. Take the next minor version"
-	gone=$(git diff "$last_release" HEAD -- api | grep '^-[^-]' || true)
+	changed=$(git diff --no-renames "$last_release" HEAD -- api) # by itself, so that its failure is ours
+	gone=$(echo "$changed" | grep '^-[^-]' || true)
 	[ -n "$gone" ] || return 0
 	[ "$(major "$version")" = v0 ] || [ "$(major "$version")" != "$(major "$last_release")" ] ||
 		fail "these were in $last_release, and a minor version after v1 keeps them:

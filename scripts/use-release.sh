@@ -48,7 +48,8 @@ use() { # folder, module path
 	said=$(go run .) # assigned first, so that its failure is ours
 	echo "$2@$version: $said"
 	# No other version of a module of the repository comes with it.
-	others=$(go list -m all | grep "^$root" | grep -v " $version\$" || true)
+	required=$(go list -m all)
+	others=$(echo "$required" | grep "^$root" | grep -v " $version\$" || true)
 	[ -z "$others" ] || { echo "$2@$version brings along $others" >&2; exit 1; }
 	cd "$work"
 	rm -r program
