@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"sync/atomic"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -117,22 +118,30 @@ func memorySubject() subject {
 
 func redisSubject(url string) subject {
 	return ours(nameRedis, func() (session.Store, error) {
-		return openStore(url, session.RedisOptions{})
+		return openStore(url, session.RedisOptions{Prefix: ownPrefix()})
 	})
 }
 
 // ownClientSubject is what an application does that has a client already.
 func ownClientSubject(addr string) subject {
 	return ours(nameOwn, func() (session.Store, error) {
-		return session.NewRedisStore(redis.NewClient(&redis.Options{Addr: addr, ContextTimeoutEnabled: true}), session.RedisOptions{})
+		return session.NewRedisStore(
+			redis.NewClient(&redis.Options{Addr: addr, ContextTimeoutEnabled: true}), session.RedisOptions{Prefix: ownPrefix()})
 	})
 }
 
 func nearSubject(url string) subject {
 	return ours(nameNear, func() (session.Store, error) {
-		return openStore(url, session.RedisOptions{NearCache: nearOptions})
+		return openStore(url, session.RedisOptions{Prefix: ownPrefix(), NearCache: nearOptions})
 	})
 }
+
+var stores atomic.Int64
+
+// ownPrefix returns a prefix that no other store has, as applications that share a Redis have one each. Redis tells a
+// near cache of each write below its prefix: without this, all subjects would be measured with the near caches of all
+// variants beside them.
+func ownPrefix() string { return fmt.Sprintf("app-%d:", stores.Add(1)) }
 
 var nearOptions = session.NearCache{MaxEntries: 20_000, MaxStaleness: 5 * time.Second}
 
