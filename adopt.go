@@ -64,15 +64,15 @@ func (q *request) loadOld(st *state) error {
 	if st.base != nil || st.revoked != nil || q.endpoint {
 		return nil
 	}
-	a, err := q.askOld(q.context.Context)
+	a, err := q.askOld(q.parent)
 	if a == nil {
 		return q.failOld(st, err)
 	}
-	call := q.manager.storeContext(q.context.Context, c.StoreTimeout)
+	call := q.manager.storeContext(q.parent, c.StoreTimeout)
 	defer call.Release()
 	claim, err := q.findClaim(call, a)
 	switch {
-	case err != nil && q.context.Context.Err() != nil:
+	case err != nil && q.parent.Err() != nil:
 		return fmt.Errorf("%w: %w", errClientGone, err)
 	case err != nil:
 		return q.storeError(OpLoad, &Record{ID: a.claimID}, err)
@@ -156,7 +156,7 @@ func (q *request) failOld(st *state, err error) error {
 	case err == nil:
 	case errors.Is(err, ErrNotFound):
 		q.reportNotAdopted(ReasonUnknown, err)
-	case q.context.Context.Err() != nil:
+	case q.parent.Err() != nil:
 		return fmt.Errorf("%w: %w", errClientGone, err)
 	default:
 		st.adoptErr = q.storeError(OpAdopt, nil, err)
@@ -181,7 +181,7 @@ func (a *adoption) isOver(now time.Time) bool { return !a.Deadline.IsZero() && !
 func (q *request) loadClaimed(call *storeContext, st *state, a *adoption, claim *claim) error {
 	record, token, err := q.loadStanding(call, a, claim)
 	switch {
-	case err != nil && q.context.Context.Err() != nil:
+	case err != nil && q.parent.Err() != nil:
 		return fmt.Errorf("%w: %w", errClientGone, err)
 	case err != nil:
 		return q.storeError(OpLoad, &Record{ID: a.claimID}, err)
@@ -282,7 +282,7 @@ func (a *adoption) sessionOf(token Token) *Record {
 // refuseOld ends an old session that Revalidate refuses before it was adopted, so that no request adopts it.
 func (q *request) refuseOld(st *state) error {
 	a := q.old.adoption
-	call := q.manager.storeContext(context.WithoutCancel(q.context.Context), q.manager.config.StoreTimeout)
+	call := q.manager.storeContext(context.WithoutCancel(q.parent), q.manager.config.StoreTimeout)
 	defer call.Release()
 	if err := q.endClaim(call, a); err != nil {
 		return q.storeError(OpEnd, &Record{ID: a.claimID}, err)

@@ -86,7 +86,7 @@ func (m *Manager) forgetInTurn() {
 // application's own clock.
 func (q *request) forgetDue() {
 	if due := q.manager.takeDue(); len(due) > 0 {
-		q.manager.forgetAll(context.WithoutCancel(q.context.Context), due, q.tellForgetFailed)
+		q.manager.forgetAll(context.WithoutCancel(q.parent), due, q.tellForgetFailed)
 	}
 }
 
@@ -194,7 +194,7 @@ func (q *request) forgetArrived(claimID string) (waits bool) {
 	if old.tried && !old.done {
 		return true
 	}
-	if err := old.forgetLocked(context.WithoutCancel(q.context.Context), q.manager); err != nil {
+	if err := old.forgetLocked(context.WithoutCancel(q.parent), q.manager); err != nil {
 		q.tellForgetFailed(old, err)
 		return true
 	}

@@ -259,9 +259,9 @@ func (q *request) commitProof(c change) error {
 	if err != nil {
 		return err
 	}
-	err = q.commit(q.context.Context)
+	err = q.commit(q.parent)
 	if _, registers := c.(registerKey); err != nil && registers && q.inDoubt() {
-		err = q.commit(q.context.Context)
+		err = q.commit(q.parent)
 	}
 	if err != nil {
 		q.dropProof()
@@ -282,7 +282,7 @@ func (q *request) dropProof() {
 // reloaded returns the session's stored record, or base if that can't be loaded. It is needed because the next
 // challenge must be newer than the proof of a faster request.
 func (q *request) reloaded(base *Record) *Record {
-	call := q.call(q.context.Context)
+	call := q.call(q.parent)
 	defer call.Release()
 	call.pastCache = true
 	q.session.mu.Lock()
@@ -305,7 +305,7 @@ func (q *request) standing() (*Record, error) {
 	if err != nil || base == nil || !base.Ended {
 		return base, err
 	}
-	call := q.call(q.context.Context)
+	call := q.call(q.parent)
 	defer call.Release()
 	for base.Ended && base.Successor != "" {
 		token := Token{id: base.Successor, realm: q.manager.config.Realm}

@@ -298,7 +298,7 @@ func (c rename) apply(d *draft) error {
 }
 
 func (c login) apply(d *draft) error {
-	var kept edits
+	kept := make(edits, 0, len(c.keep)+1)
 	for _, key := range c.keep {
 		if raw := d.get(key); raw != nil {
 			kept = kept.with(key, raw)
@@ -336,12 +336,11 @@ func (d *draft) next(old *Record, now time.Time) *Record {
 // checkSize returns an error that wraps ErrTooLarge if r is too large. A record that is too large is
 // still accepted if its content is no larger than that of old.
 func (c *Config) checkSize(r, old *Record) error {
-	bare := *r
-	bare.Latest = Revisions{} // how busy the session was must not decide what fits
-	if bare.size() <= c.MaxSize || old != nil && contentSize(r) <= contentSize(old) {
+	size := r.sizeWith(Revisions{}) // how busy the session was must not decide what fits
+	if size <= c.MaxSize || old != nil && contentSize(r) <= contentSize(old) {
 		return nil
 	}
-	return fmt.Errorf("%w: it would take %d bytes, and may take %d; %s", ErrTooLarge, bare.size(), c.MaxSize, largest(r))
+	return fmt.Errorf("%w: it would take %d bytes, and may take %d; %s", ErrTooLarge, size, c.MaxSize, largest(r))
 }
 
 // contentSize returns how many bytes the application keeps in r.

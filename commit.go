@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"time"
 )
 
 // This file commits one request. It cuts the request's log into steps, and runs each step in the store. Changes that
@@ -20,8 +21,9 @@ var errUpdate = errors.New("session: an Update could not be made")
 // response goes on without the last changes.
 const maxRounds = 3
 
-// commitTo commits all changes and moves the response to the next stage. One lock covers the check that nothing is left
-// to commit and the start of the stage, so that no change gets lost between them.
+// commitTo commits all changes, moves the response to the next stage, and tells the events. One lock covers the check
+// that nothing is left to commit and the start of the stage, so that no change gets lost between them. After an error
+// it has told no events: the caller tells them when the response is an error's.
 func (q *request) commitTo(next stage) error {
 	h := q.response.Below().Header() // may run the application's code: not under the lock
 	for round := 1; ; round++ {
@@ -31,11 +33,15 @@ func (q *request) commitTo(next stage) error {
 		}
 		if !q.pending() || round > maxRounds {
 			q.enter(next, h)
+			untold := len(q.untold) > 0
 			q.session.mu.Unlock()
+			if untold {
+				q.tellAll()
+			}
 			return nil
 		}
 		q.session.mu.Unlock()
-		if err := q.commit(q.context.Context); err != nil {
+		if err := q.commit(q.parent); err != nil {
 			q.fail(next, err)
 			return err
 		}
@@ -106,37 +112,59 @@ func (q *request) call(ctx context.Context) *storeContext {
 
 // commits is what the commits of a request share. Only one commit runs at a time.
 type commits struct {
-	lock           chan struct{} // holds a value while a commit is under way; only that commit uses the fields below
-	logoutRevision string        // the revision of the tombstones that this request puts for its Destroy and Login
-	loginEnds      *Record       // the session that a Login was about to end
-	tagged         string        // what indexTag did last
+	locked bool          // a commit is under way: only that one uses the fields below; guarded by session.mu
+	freed  chan struct{} // closed when that commit is over; nil if nobody waits; guarded by session.mu
+
+	logoutRevision string  // the revision of the tombstones that this request puts for its Destroy and Login
+	loginEnds      *Record // the session that a Login was about to end
+	tagged         string  // what indexTag did last
 }
 
 // underWay reports whether there is a commit at this moment.
-func (c *commits) underWay() bool { return c != nil && len(c.lock) > 0 }
+func (c *commits) underWay() bool { return c != nil && c.locked }
 
 // lockCommits waits until no other commit of this request is under way.
 func (q *request) lockCommits(call *storeContext) error {
-	q.session.mu.Lock()
-	if q.commits == nil {
-		q.commits = &commits{lock: make(chan struct{}, 1)}
-	}
-	lock := q.commits.lock
-	q.session.mu.Unlock()
-	select {
-	case lock <- struct{}{}:
-		return nil
-	default:
-	}
-	select {
-	case lock <- struct{}{}:
-		return nil
-	case <-call.Done():
-		return q.storeError(OpSwap, nil, fmt.Errorf("another commit of this request is under way: %w", call.Err()))
+	for {
+		freed := q.tryLockCommits()
+		if freed == nil {
+			return nil
+		}
+		select {
+		case <-freed:
+		case <-call.Done():
+			return q.storeError(OpSwap, nil, fmt.Errorf("another commit of this request is under way: %w", call.Err()))
+		}
 	}
 }
 
-func (q *request) unlockCommits() { <-q.commits.lock }
+// tryLockCommits returns nil if no other commit was under way. Otherwise it returns a channel that is closed when that
+// one is over.
+func (q *request) tryLockCommits() (freed <-chan struct{}) {
+	q.session.mu.Lock()
+	defer q.session.mu.Unlock()
+	if q.commits == nil {
+		q.commits = &commits{}
+	}
+	if !q.commits.locked {
+		q.commits.locked = true
+		return nil
+	}
+	if q.commits.freed == nil {
+		q.commits.freed = make(chan struct{})
+	}
+	return q.commits.freed
+}
+
+func (q *request) unlockCommits() {
+	q.session.mu.Lock()
+	defer q.session.mu.Unlock()
+	q.commits.locked = false
+	if q.commits.freed != nil {
+		close(q.commits.freed)
+		q.commits.freed = nil
+	}
+}
 
 // commit commits the pending changes, step by step. It leaves changes that are made meanwhile to the next commit.
 func (q *request) commit(ctx context.Context) error {
@@ -178,10 +206,11 @@ type step struct {
 	settings settings
 	doubt    *attempt
 	log      []change
-	n        int     // how many changes of the state's log it commits
-	begun    bool    // one of these changes begins the session
-	newToken Token   // the token of the new ID, if these changes give the session one
-	next     *Record // the record to store
+	n        int       // how many changes of the state's log it commits
+	begun    bool      // one of these changes begins the session
+	newToken Token     // the token of the new ID, if these changes give the session one
+	now      time.Time // when it was planned
+	next     *Record   // the record to store
 }
 
 // draft returns a draft of base, for the step's log.
@@ -191,7 +220,7 @@ func (s *step) draft(c *Config, base *Record) draft { return newDraft(c, base, s
 func (q *request) newStep(n int, run func(*request, *storeContext, *step) error) *step {
 	st := q.session.state
 	return &step{
-		run:  run,
+		run: run, now: q.manager.config.Clock(),
 		base: st.base, token: st.token, sealed: st.sealed, revoked: st.revoked, settings: st.settings, doubt: st.doubt, log: slices.Clip(st.log[:n]), n: n,
 		begun: st.view.begun, newToken: st.view.token,
 	}
@@ -263,7 +292,7 @@ func (q *request) planChanges() (*step, error) {
 	default:
 		s = q.newStep(n, (*request).commitNewID)
 	}
-	s.next = v.next(old, q.useTime())
+	s.next = v.next(old, q.useTime(s.now))
 	return s, q.manager.config.checkSize(s.next, old)
 }
 
@@ -442,7 +471,7 @@ func (q *request) reload(call *storeContext, s *step) (standing bool, err error)
 // used the session or given it longer limits. If again is true, the caller returns: the commit then plans its next
 // step.
 func (q *request) reloadIfOver(call *storeContext, s *step) (again bool, err error) {
-	if s.base.condition(q.manager.config.Clock()) == live {
+	if s.base.condition(s.now) == live {
 		return false, nil
 	}
 	_, err = q.reload(call, s)

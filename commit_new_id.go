@@ -109,7 +109,7 @@ func (q *request) planNewID(call *storeContext, s *step) ([]Swap, error) {
 // swapsFrom returns the swaps that end old, if there is one, and begin the new session.
 func (q *request) swapsFrom(s *step, old *Record) []Swap {
 	now := q.manager.config.Clock()
-	var swaps []Swap
+	swaps := make([]Swap, 0, 2)
 	if old != nil {
 		tombstone := newTombstone(old, now)
 		tombstone.Note = string(ReasonLogin)
@@ -119,13 +119,11 @@ func (q *request) swapsFrom(s *step, old *Record) []Swap {
 		stamp(tombstone, old, now)
 		swaps = append(swaps, Swap{old, tombstone})
 	}
-	next := *s.next
-	next.Revision = ""
+	s.next.Revision = "" // until now, only this commit has it
 	if !s.begun {
-		next.RegeneratedAt = now
+		s.next.RegeneratedAt = now
 	}
-	stamp(&next, nil, now)
-	s.next = &next
+	stamp(s.next, nil, now)
 	return append(swaps, Swap{nil, s.next})
 }
 
@@ -225,7 +223,7 @@ func (q *request) replayNewID(s *step, old *Record) ([]Swap, error) {
 	if view.begun {
 		replaced = nil
 	}
-	s.begun, s.newToken, s.next = view.begun, view.token, view.next(replaced, q.useTime())
+	s.begun, s.newToken, s.next = view.begun, view.token, view.next(replaced, q.useTime(c.Clock()))
 	if err := c.checkSize(s.next, replaced); err != nil {
 		return nil, err
 	}

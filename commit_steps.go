@@ -17,9 +17,8 @@ func (q *request) commitTouch(call *storeContext, s *step) error {
 	if again, err := q.reloadIfOver(call, s); again {
 		return err
 	}
-	now := q.manager.config.Clock()
-	next := touched(s.base, now)
-	stamp(next, s.base, now)
+	next := touched(s.base, s.now)
+	stamp(next, s.base, s.now)
 	token, err := q.manager.store.Swap(call, s.token, Swap{s.base, next})
 	if err == nil {
 		err = q.manager.config.cookieValueFault(token.cookieValue())
@@ -30,7 +29,7 @@ func (q *request) commitTouch(call *storeContext, s *step) error {
 		return q.settle(call, s, next, token)
 	case !errors.As(err, &conflict):
 		_ = q.storeError(OpSwap, s.base, err)
-	case conflict.Current != nil && conflict.Current.condition(now) != live:
+	case conflict.Current != nil && conflict.Current.condition(s.now) != live:
 		return q.lose(s, conflict.Current)
 	}
 	q.spareTouch()
@@ -87,7 +86,7 @@ func (q *request) replayOn(s *step, old *Record) (*Record, error) {
 	if err := d.replay(s.log); err != nil {
 		return nil, err
 	}
-	next := d.next(old, q.useTime())
+	next := d.next(old, q.useTime(c.Clock()))
 	return next, c.checkSize(next, old)
 }
 
@@ -118,7 +117,7 @@ func changesCookie(s *step) bool {
 
 // commitSealed is commitPlain for a session that is in the cookie. There the last response wins.
 func (q *request) commitSealed(call *storeContext, s *step) error {
-	stamp(s.next, s.base, q.manager.config.Clock())
+	stamp(s.next, s.base, s.now)
 	token, err := q.manager.store.Swap(call, s.token, Swap{s.base, s.next})
 	var conflict *ConflictError
 	switch {
@@ -242,7 +241,7 @@ func (q *request) endDestroyed(failure error) {
 	if destroyed == 0 || errors.As(failure, &failed) && (failed.Op == OpEnd || failed.Op == OpAdopt) {
 		return
 	}
-	call := q.call(q.context.Context)
+	call := q.call(q.parent)
 	defer call.Release()
 	if err := q.lockCommits(call); err != nil {
 		return

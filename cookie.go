@@ -66,11 +66,18 @@ func (c *Config) cookieValueFault(value string) error {
 	if len(c.Name)+len(value) > maxCookie {
 		return ErrCookieTooLarge
 	}
-	probe := http.Cookie{Name: c.Name, Value: value}
-	if probe.Valid() != nil || strings.ContainsAny(value, " ,") { // http.Cookie quotes a value that has one of these
-		return errors.New("session: the store returned a token whose value can't stand in a cookie")
+	for i := range len(value) {
+		if !isCookieOctet(value[i]) {
+			return errors.New("session: the store returned a token whose value can't stand in a cookie")
+		}
 	}
 	return nil
+}
+
+// isCookieOctet reports whether a cookie's value may have this byte without quotes (cookie-octet in RFC 6265bis, section
+// 4.1.1).
+func isCookieOctet(b byte) bool {
+	return b > ' ' && b < 0x7f && b != '"' && b != ',' && b != ';' && b != '\\'
 }
 
 // setCookie puts the line of a cookie into the header. It replaces lines with the same name, because a response may
@@ -172,7 +179,7 @@ func (q *request) removeCookie() {
 	}
 	q.destroyed = true
 	q.removeProof()
-	if q.present || q.cookie != "" {
+	if q.session.state.present || q.cookie != "" {
 		q.cookie, q.offered = q.manager.removal, false
 	}
 }
@@ -191,7 +198,7 @@ func (q *request) sendCookie(r *Record, value string) error {
 	defer q.session.mu.Unlock()
 	q.cookie, q.offered = line, false
 	if c.Secure == On && insecure(q.outer) {
-		q.untold = append(q.untold, func() { q.manager.warnInsecure(q.context.Context, q.outer.Host) })
+		q.untold = append(q.untold, func() { q.manager.warnInsecure(q.parent, q.outer.Host) })
 	}
 	return nil
 }

@@ -20,14 +20,12 @@ func (q *request) load(st *state) error {
 	}
 	var candidates [maxCandidates]Token
 	tokens, present, malformed := cookieTokens(candidates[:0], q.outer.Header, c.Name, c.Realm)
-	q.session.mu.Lock()
-	q.present = present > 0
+	st.present = present > 0
 	if malformed > 0 {
-		q.addEventOf(EventRejected, &Record{}, ReasonMalformed, nil)
+		q.noteEvent(EventRejected, &Record{}, ReasonMalformed, nil)
 	}
-	q.session.mu.Unlock()
 	if len(tokens) > 0 {
-		call := q.manager.storeContext(q.context.Context, c.StoreTimeout) // for all of them
+		call := q.manager.storeContext(q.parent, c.StoreTimeout) // for all of them
 		defer call.Release()
 		if err := q.loadObserved(call, st, tokens); err != nil {
 			return err
@@ -155,7 +153,7 @@ func (q *request) loadOne(call *storeContext, token Token) (*Record, error) {
 	case errors.Is(err, ErrNotFound):
 		q.reportRejected(token, err)
 		return nil, nil
-	case q.context.Context.Err() != nil:
+	case q.parent.Err() != nil:
 		return nil, fmt.Errorf("%w: %w", errClientGone, err)
 	}
 	return nil, q.storeError(OpLoad, &Record{ID: token.ID()}, err)
@@ -209,7 +207,7 @@ func (q *request) revalidate(st *state) error {
 	}
 	probe := newSession(c, asked)
 	probe.probe, probe.state.proved = true, st.proved
-	ctx, cancel := context.WithTimeout(&probeContext{q.context.Context, q, probe}, c.StoreTimeout)
+	ctx, cancel := context.WithTimeout(&probeContext{q.parent, q, probe}, c.StoreTimeout)
 	defer cancel()
 	err := c.Revalidate(ctx, probe)
 	switch {
@@ -222,7 +220,7 @@ func (q *request) revalidate(st *state) error {
 		return q.refuseOld(st)
 	case errors.Is(err, ErrSessionEnded):
 		return q.endInvalid(st)
-	case q.context.Context.Err() != nil:
+	case q.parent.Err() != nil:
 		return fmt.Errorf("%w: %w", errClientGone, err)
 	}
 	return q.storeError(OpRevalidate, st.base, err)
@@ -245,7 +243,7 @@ func (q *request) keepProbe(st *state, probe *Session) {
 // endInvalid ends a session that Revalidate refuses. From then on the request is a visitor's.
 func (q *request) endInvalid(st *state) error {
 	base := st.base
-	call := q.manager.storeContext(context.WithoutCancel(q.context.Context), q.manager.config.StoreTimeout)
+	call := q.manager.storeContext(context.WithoutCancel(q.parent), q.manager.config.StoreTimeout)
 	defer call.Release()
 	var result ending
 	err := q.manager.observed(call, CallRevoke, func() (err error) {

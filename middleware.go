@@ -88,7 +88,7 @@ func answerError(w http.ResponseWriter, _ *http.Request, err error) {
 // them.
 func (m *Manager) Middleware(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		for outer := outerRequest(r.Context()); outer != nil; outer = outerRequest(outer.context.Context) {
+		for outer := outerRequest(r.Context()); outer != nil; outer = outerRequest(outer.parent) {
 			if outer.manager == m {
 				next.ServeHTTP(w, r)
 				return

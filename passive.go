@@ -26,13 +26,13 @@ func (s *Session) setPassive() {
 	}
 }
 
-// useTime returns the time at which this request uses the session. It returns zero if the request does not count as a
-// use: zero is not later than any last use, so noteUse changes nothing.
-func (q *request) useTime() time.Time {
+// useTime returns now, or zero if the request does not count as a use of its session: zero is not later than any last
+// use, so noteUse changes nothing.
+func (q *request) useTime(now time.Time) time.Time {
 	if q.passive.Load() {
 		return time.Time{}
 	}
-	return q.manager.config.Clock()
+	return now
 }
 
 // timeLeft is the JSON that TimeLeft answers with.

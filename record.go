@@ -3,7 +3,6 @@ package session
 import (
 	"cmp"
 	"crypto/rand"
-	"encoding/base64"
 	"fmt"
 	"io"
 	"time"
@@ -229,5 +228,5 @@ func newRevision() string { return randomText(revisionSize) }
 func randomText(bytes int) string {
 	raw := make([]byte, bytes)
 	_, _ = rand.Read(raw) // never fails
-	return base64.RawURLEncoding.EncodeToString(raw)
+	return base64url.EncodeToString(raw)
 }

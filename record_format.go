@@ -141,8 +141,11 @@ func (r *Record) AppendBinary(b []byte) ([]byte, error) {
 }
 
 // size returns the length of what MarshalBinary would return.
-func (r *Record) size() int {
-	latest, values := len(r.Latest.packed), len(r.Values.packed)
+func (r *Record) size() int { return r.sizeWith(r.Latest) }
+
+// sizeWith is size for a record that has these latest revisions instead of its own.
+func (r *Record) sizeWith(revisions Revisions) int {
+	latest, values := len(revisions.packed), len(r.Values.packed)
 	n := 1 + textSize(len(r.Revision)) + 2 + uvarintSize(uint64(latest)) + uvarintSize(uint64(values))
 	for _, text := range r.headTexts() {
 		n += textSize(len(*text))
@@ -267,8 +270,11 @@ func (r *Record) timeFault() string {
 }
 
 func inRange(t time.Time) bool {
-	return !t.Before(time.Time{}) && !t.After(time.UnixMicro(maxMicro).Add(time.Microsecond-1))
+	seconds := t.Unix()
+	return minMicro/1_000_000 <= seconds && seconds <= maxMicro/1_000_000
 }
+
+func validMicro(micro int64) bool { return minMicro <= micro && micro <= maxMicro }
 
 func (r *Record) flashFault() string {
 	for _, flash := range r.Flashes {
@@ -514,8 +520,7 @@ func (p *recordParser) packedTime() {
 	if p.fault != "" {
 		return
 	}
-	micro := unpackTime(p.b[p.at:]).UnixMicro()
-	p.check(minMicro <= micro && micro <= maxMicro, faultTime)
+	p.check(validMicro(unpackMicro(p.b[p.at:])), faultTime)
 	p.at += timeSize
 }
 
@@ -566,7 +571,7 @@ func (p *recordParser) time() time.Time {
 		return time.Time{}
 	}
 	micro := p.from.micro + offset
-	p.check(minMicro <= micro && micro <= maxMicro, faultTime)
+	p.check(validMicro(micro), faultTime)
 	if p.fault != "" {
 		return time.Time{}
 	}

@@ -185,7 +185,10 @@ func (s *RedisStore) key(id string) string { return s.prefix + id }
 
 // list returns the key of a user's list. It has a hash, so that it is short, and differs for other realms and users.
 func (s *RedisStore) list(realm, user string) string {
-	sum := sha256.Sum256([]byte(strconv.Itoa(len(realm)) + ":" + realm + user))
+	var room [128]byte
+	b := strconv.AppendInt(room[:0], int64(len(realm)), 10)
+	b = append(append(append(b, ':'), realm...), user...)
+	sum := sha256.Sum256(b)
 	return s.prefix + usersPrefix + base64url.EncodeToString(sum[:idSize])
 }
 

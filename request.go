@@ -5,10 +5,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"maps"
 	"net/http"
 	"sync/atomic"
+	"time"
 
 	"github.com/doorman-go/session/internal/responsewriter"
 )
@@ -18,30 +20,28 @@ import (
 // the changes in the store, and cookie.go the header.
 type request struct {
 	manager  *Manager
-	outer    *http.Request // as it came
-	inner    *http.Request // as the handlers see it
-	context  requestContext
+	outer    *http.Request   // as it came
+	parent   context.Context // its context, which does not have the session
+	inner    http.Request    // as the handlers see it: with a requestContext
 	session  Session
 	response responsewriter.Writer
 	before   http.Header // the header as it was before the handler
 	answered http.Header // the header after the answer to a failure: what the handler sets later is undone, trailers too
-
-	endpoint bool        // the browser sent the request by itself, to register a key or to renew the proof
-	passive  atomic.Bool // the request does not count as a use of the session
 	old      *oldAnswer  // nil until the load, or the commit under way, asks the old library
+	passive  atomic.Bool // the request does not count as a use of the session
+	endpoint bool        // the browser sent the request by itself, to register a key or to renew the proof
 
 	// Guarded by session.mu.
-	commits    *commits // nil until the first commit
 	stage      stage
+	returned   bool        // the handler has returned before the header was sent
+	destroyed  bool        // a Destroy was done
+	offered    bool        // the response can do without the cookie
+	telling    bool        // untold is being told now
 	cookie     string      // the Set-Cookie line that the response gets
-	offered    bool        // the response can do without that line
 	failure    error       // the error of the commit before the header
 	untold     []func()    // events and log lines that came up under the lock
-	telling    bool        // untold is being told now
-	present    bool        // the request has a cookie of the session's name, good or bad
-	destroyed  bool        // a Destroy was done
+	commits    *commits    // nil until the first commit
 	bindAnswer *bindAnswer // nil as long as there is nothing to say about the binding
-	returned   bool        // the handler has returned
 	removed    *adoption   // the old session whose cookies the response removes
 	vary       [1]string   // room for a header's line
 }
@@ -57,9 +57,8 @@ const (
 )
 
 func newRequest(m *Manager, w http.ResponseWriter, r *http.Request) *request {
-	q := &request{manager: m, outer: r}
-	q.context = requestContext{r.Context(), q}
-	q.inner = r.WithContext(&q.context)
+	q := &request{manager: m, outer: r, parent: r.Context()}
+	q.inner = *r.WithContext((*requestContext)(q))
 	q.session.request, q.session.config = q, &m.config
 	q.response.Init(w, q)
 	if h := w.Header(); len(h) > 0 {
@@ -83,7 +82,7 @@ func (q *request) serve(next http.Handler) {
 			ended = true
 		}
 	}()
-	next.ServeHTTP(q.response.Wrap(), q.inner)
+	next.ServeHTTP(q.response.Wrap(), &q.inner)
 	returned = true
 }
 
@@ -97,13 +96,7 @@ func (q *request) handOut() {
 // BeforeHeader implements responsewriter.Hooks. It makes the last commit that can still change the header. If the
 // commit fails, AnswerFailure tells the events, after it has replaced the response: OnEvent may panic, and even then
 // the client must get nothing that the handler wrote.
-func (q *request) BeforeHeader() error {
-	err := q.commitTo(started)
-	if err == nil {
-		q.tellAll()
-	}
-	return err
-}
+func (q *request) BeforeHeader() error { return q.commitTo(started) }
 
 var errHijackCookie = errors.New("session: the connection can't be taken over with a session cookie still to be sent; " +
 	"write the header with WriteHeader(101) first, or begin the session in an earlier request")
@@ -117,8 +110,8 @@ func (q *request) BeforeHijack(headerSent bool) error {
 	err := q.commitTo(hijacked)
 	if err != nil {
 		q.setStage(hijacked, open)
+		q.tellAll()
 	}
-	q.tellAll()
 	if errors.Is(err, ErrResponseStarted) {
 		return errHijackCookie
 	}
@@ -169,7 +162,7 @@ func (q *request) AnswerFailure(w http.ResponseWriter, err error) {
 		q.answerAskAgain(w)
 		return
 	}
-	q.manager.config.ErrorHandler(w, q.inner, err)
+	q.manager.config.ErrorHandler(w, &q.inner, err)
 }
 
 // putBack makes the header h what it was before.
@@ -182,9 +175,9 @@ func putBack(h, before http.Header) {
 // those that OnEvent makes when it is told of that commit. Then it closes the request. The last commit and the end are
 // one step (commitTo), so that no change is lost between them. finish reports changes that can't be kept.
 func (q *request) finish() {
-	q.session.mu.Lock()
-	q.returned = true
-	q.session.mu.Unlock()
+	if !q.response.Started() {
+		q.noteReturn()
+	}
 	if q.response.Begin() != nil {
 		q.endDestroyed(q.response.Failure())
 		putBack(q.response.Below().Header(), q.answered)
@@ -192,15 +185,24 @@ func (q *request) finish() {
 		q.tellAll()
 		return
 	}
-	if err := q.commitTo(finished); err != nil {
-		q.session.mu.Lock()
-		if st := q.session.state; cmp.Or(st.loadErr, st.adoptErr) == nil { // else there was nothing to keep
-			q.reportNotKept(err)
-		}
-		q.session.mu.Unlock()
-		q.endDestroyed(err)
+	err := q.commitTo(finished)
+	if err == nil {
+		return
 	}
+	q.session.mu.Lock()
+	if st := q.session.state; cmp.Or(st.loadErr, st.adoptErr) == nil { // else there was nothing to keep
+		q.reportNotKept(err)
+	}
+	q.session.mu.Unlock()
+	q.endDestroyed(err)
 	q.tellAll()
+}
+
+// noteReturn notes that the handler has returned without starting the response. From now on it can't use the session.
+func (q *request) noteReturn() {
+	q.session.mu.Lock()
+	defer q.session.mu.Unlock()
+	q.returned = true
 }
 
 // abandon ends the request after a panic. It saves no values, but it does a logout. It does nothing if the panic came
@@ -279,12 +281,12 @@ func (q *request) addEventOf(kind EventKind, r *Record, reason Reason, err error
 	if r.Ended {
 		event.EndReason = Reason(r.Note)
 	}
-	q.untold = append(q.untold, func() { q.manager.config.OnEvent(&q.context, event) })
+	q.untold = append(q.untold, func() { q.manager.config.OnEvent((*requestContext)(q), event) })
 }
 
 func (q *request) addLine(level slog.Level, message string, err error, args ...any) {
 	q.untold = append(q.untold, func() {
-		q.manager.log(q.context.Context, level, message, append(args, "error", err)...) // a context without the session
+		q.manager.log(q.parent, level, message, append(args, "error", err)...) // a context without the session
 	})
 }
 
@@ -340,11 +342,17 @@ func (q *request) log(level slog.Level, message string, err error, args ...any) 
 	q.addLine(level, message, err, args...)
 }
 
-// requestContext carries the session in the request's context.
-type requestContext struct {
-	context.Context
-	request *request
-}
+// requestContext is a request as the context of its handlers: the parent, with the session.
+type requestContext request
+
+// Deadline implements context.Context, as the next three methods do.
+func (c *requestContext) Deadline() (time.Time, bool) { return c.parent.Deadline() }
+
+// Done returns the parent's channel.
+func (c *requestContext) Done() <-chan struct{} { return c.parent.Done() }
+
+// Err returns the parent's error.
+func (c *requestContext) Err() error { return c.parent.Err() }
 
 type (
 	sessionKey struct{}           // the innermost Manager's session
@@ -358,17 +366,22 @@ func outerRequest(ctx context.Context) *request {
 	return q
 }
 
-// Value implements context.Context.
+// Value returns the session, and otherwise the parent's value.
 func (c *requestContext) Value(key any) any {
 	switch key := key.(type) {
 	case sessionKey:
-		return &c.request.session
+		return &c.session
 	case managerKey:
-		if key.Manager == c.request.manager {
-			return &c.request.session
+		if key.Manager == c.manager {
+			return &c.session
 		}
 	case requestKey:
-		return c.request
+		return (*request)(c)
 	}
-	return c.Context.Value(key)
+	return c.parent.Value(key)
+}
+
+// Format writes only a name, whatever the verb, because the cookie must not appear in logs.
+func (c *requestContext) Format(f fmt.State, _ rune) {
+	_, _ = io.WriteString(f, "session.requestContext")
 }

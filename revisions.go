@@ -68,9 +68,9 @@ func cutRevision(packed []byte) (text, at, rest []byte) {
 	return text, rest[:timeSize], rest[timeSize:]
 }
 
-func unpackTime(b []byte) time.Time {
-	return time.UnixMicro(int64(binary.LittleEndian.Uint64(b))).UTC()
-}
+func unpackTime(b []byte) time.Time { return time.UnixMicro(unpackMicro(b)).UTC() }
+
+func unpackMicro(b []byte) int64 { return int64(binary.LittleEndian.Uint64(b)) }
 
 // add returns the revisions with one more.
 func (r Revisions) add(past PastRevision) Revisions {
@@ -95,11 +95,13 @@ func (r Revisions) latest(now time.Time, most int) Revisions {
 
 // fault says why the revisions could not be read again after they are written. It returns "" if they could.
 func (r Revisions) fault() string {
-	for past := range r.All() {
+	for rest := r.packed; len(rest) > 0; {
+		var text, at []byte
+		text, at, rest = cutRevision(rest)
 		switch {
-		case len(past.Revision) > maxHeadText || !utf8.ValidString(past.Revision):
+		case len(text) > maxHeadText || !utf8.Valid(text):
 			return "one of its Latest revisions is too long, or not valid UTF-8"
-		case !inRange(past.At):
+		case !validMicro(unpackMicro(at)):
 			return "the time of one of its Latest revisions is not within the years 1 to 9999"
 		}
 	}

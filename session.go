@@ -22,7 +22,7 @@ type Session struct {
 	probe   bool     // Config.Revalidate gets this Session
 	config  *Config  // nil for the zero Session until it is used
 
-	loading sync.Mutex // held while the session is loaded, also while the application's Revalidate runs
+	loading sync.Mutex // held while the session is loaded, also while the application's Revalidate runs; state is set under both
 	mu      sync.Mutex // never held while the application's code or the store runs
 	state   *state     // nil until loaded, so that a request that does not use its session allocates none
 }
@@ -32,7 +32,8 @@ type state struct {
 	base     *Record   // the log starts from it: live, or the tombstone of a session that ended elsewhere; nil for none
 	token    Token     // opens base
 	revoked  *Record   // the tombstone that the request's cookie opens, if its session was ended from outside
-	expired  bool      // the request's cookie opened a session that had expired
+	present  bool      // the request has a cookie of the session's name, good or bad
+	expired  bool      // its cookie opened a session that had expired
 	log      []change  // the changes that are not committed yet
 	view     draft     // base, with the log replayed on it
 	settings settings  // the settings of the changes that are committed
@@ -61,6 +62,9 @@ func (st *state) setBase(base *Record, token Token, now time.Time) {
 
 // note adds a change to the log, and applies it to the view.
 func (st *state) note(c change) {
+	if st.log == nil {
+		st.log = make([]change, 0, 4) // most requests make no more
+	}
 	st.log = append(st.log, c)
 	if err := c.apply(&st.view); err != nil {
 		st.encodeErr = cmp.Or(st.encodeErr, err)
@@ -115,14 +119,11 @@ var errLoadPanicked = errors.New("session: it was not loaded, because the load p
 func (s *Session) load() {
 	s.loading.Lock()
 	defer s.loading.Unlock()
-	s.mu.Lock()
-	loaded := s.state != nil
+	if s.state != nil {
+		return
+	}
 	if s.config == nil {
 		s.config = defaultConfig()
-	}
-	s.mu.Unlock()
-	if loaded {
-		return
 	}
 	st := &state{view: newDraft(s.config, nil, settings{})}
 	failure := errLoadPanicked

@@ -231,15 +231,16 @@ func (c *Client) swapAll(swaps []Swap) call {
 // appendMembers appends the arguments for a list: how long the list must live, how many members the swaps put into it,
 // and each member with its time to live.
 func appendMembers(args []any, swaps []Swap, list string) []any {
-	var members []any
-	var longest time.Duration
+	at, members, longest := len(args), 0, time.Duration(0)
+	args = append(args, nil, nil)
 	for _, s := range swaps {
 		if s.List == list {
-			members = append(members, s.Member, milliseconds(s.Life))
-			longest = max(longest, s.Life)
+			args = append(args, s.Member, milliseconds(s.Life))
+			members, longest = members+1, max(longest, s.Life)
 		}
 	}
-	return append(append(args, milliseconds(longest), len(members)/2), members...)
+	args[at], args[at+1] = milliseconds(longest), members
+	return args
 }
 
 // swapInTurn makes one swap after the other, because their keys are on different servers. It puts a member into its

@@ -55,7 +55,10 @@ func (v Value) Final() bool { return v[v.dataAt()-1] == isFinal }
 func (v Value) Data() []byte { return v[v.dataAt():] }
 
 // frameRevision returns what a value with the revision begins with.
-func frameRevision(revision string) string { return string([]byte{byte(len(revision))}) + revision }
+func frameRevision(revision string) string {
+	var room [64]byte
+	return string(append(append(room[:0], byte(len(revision))), revision...))
+}
 
 // Swap replaces a value.
 type Swap struct {

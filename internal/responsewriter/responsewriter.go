@@ -29,11 +29,16 @@ type Hooks interface {
 
 // Writer is one response. Call Init before use, and do not copy it.
 type Writer struct {
-	below     http.ResponseWriter
-	hooks     Hooks
-	started   atomic.Bool
-	failure   error
-	discarded http.Header // the header that the handler gets after a failure; it is never sent
+	below   http.ResponseWriter
+	hooks   Hooks
+	started atomic.Bool
+	failed  *failure // nil as long as BeforeHeader has not failed
+}
+
+// failure is the error of BeforeHeader. After it the handler gets a header that is never sent.
+type failure struct {
+	err    error
+	header http.Header
 }
 
 // Init makes w the response that goes to below.
@@ -50,21 +55,28 @@ func (w *Writer) Started() bool { return w.started.Load() }
 func (w *Writer) MarkStarted() { w.started.Store(true) }
 
 // Failure returns the error of BeforeHeader if AnswerFailure has written the response, or nil.
-func (w *Writer) Failure() error { return w.failure }
+func (w *Writer) Failure() error {
+	if w.failed == nil {
+		return nil
+	}
+	return w.failed.err
+}
 
 // Begin starts the response, as the handler's first byte does. It returns an error if BeforeHeader has failed: then the
 // handler must not write the response.
 func (w *Writer) Begin() error {
-	if w.failure != nil {
-		return w.failure
+	if w.failed != nil {
+		return w.failed.err
 	}
 	if w.started.Load() {
 		return nil
 	}
 	err := w.hooks.BeforeHeader()
-	w.started.Store(true)
+	if !w.started.Load() { // a store costs more than a load
+		w.MarkStarted()
+	}
 	if err != nil {
-		w.failure, w.discarded = err, http.Header{}
+		w.failed = &failure{err, http.Header{}}
 		w.hooks.AnswerFailure(w.below, err)
 	}
 	return err
@@ -76,8 +88,8 @@ type response Writer
 func (r *response) begin() error { return (*Writer)(r).Begin() }
 
 func (r *response) Header() http.Header {
-	if r.failure != nil {
-		return r.discarded
+	if r.failed != nil {
+		return r.failed.header
 	}
 	return r.below.Header()
 }
@@ -86,7 +98,7 @@ func (r *response) Header() http.Header {
 // It also passes on an invalid status: the writer below panics then, before anything is saved.
 func (r *response) WriteHeader(status int) {
 	final := status >= 200 && status <= 999 || status == http.StatusSwitchingProtocols
-	if !final && r.failure == nil {
+	if !final && r.failed == nil {
 		r.below.WriteHeader(status)
 		return
 	}
@@ -133,8 +145,8 @@ func (r *response) FlushError() error {
 func (r *response) Unwrap() http.ResponseWriter { return r.below }
 
 func (r *response) hijack() (net.Conn, *bufio.ReadWriter, error) {
-	if r.failure != nil {
-		return nil, nil, r.failure
+	if r.failed != nil {
+		return nil, nil, r.failed.err
 	}
 	if err := r.hooks.BeforeHijack(r.started.Load()); err != nil {
 		return nil, nil, err

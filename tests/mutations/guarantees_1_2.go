@@ -109,7 +109,7 @@ var resurrection = []mutation{
 	{
 		rule: "a session past its limits is not written back to life",
 		file: "commit.go",
-		find: "	if s.base.condition(q.manager.config.Clock()) == live {\n		return false, nil\n	}\n	_, err = q.reload",
+		find: "	if s.base.condition(s.now) == live {\n		return false, nil\n	}\n	_, err = q.reload",
 		with: "	if s.base != nil {\n		return false, nil\n	}\n	_, err = q.reload",
 		dies: "traces: TestTrace05_AnExpiredSessionIsNotWrittenBackToLife",
 	},

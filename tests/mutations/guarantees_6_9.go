@@ -41,22 +41,22 @@ var bounds = []mutation{
 	{
 		rule: "a session has a size",
 		file: "changes.go",
-		find: "	if bare.size() <= c.MaxSize || old != nil && contentSize(r) <= contentSize(old) {",
-		with: "	if bare.size() >= 0 || old != nil && contentSize(r) <= contentSize(old) {",
+		find: "	if size <= c.MaxSize || old != nil && contentSize(r) <= contentSize(old) {",
+		with: "	if size >= 0 || old != nil && contentSize(r) <= contentSize(old) {",
 		dies: "guarantees: TestGuarantee06_TooLargeWithTheKeysName",
 	},
 	{
 		rule: "what is too large already can be made smaller",
 		file: "changes.go",
-		find: "	if bare.size() <= c.MaxSize || old != nil && contentSize(r) <= contentSize(old) {",
-		with: "	if _ = old; bare.size() <= c.MaxSize {",
+		find: "	if size <= c.MaxSize || old != nil && contentSize(r) <= contentSize(old) {",
+		with: "	if _ = old; size <= c.MaxSize {",
 		dies: "guarantees: TestGuarantee06_TooLargeAlready",
 	},
 	{
 		rule: "how busy a session was does not decide what fits",
 		file: "changes.go",
-		find: "	bare.Latest = Revisions{} // how busy",
-		with: "	// how busy",
+		find: "	size := r.sizeWith(Revisions{}) // how busy",
+		with: "	size := r.size() // how busy",
 		dies: "guarantees: TestGuarantee06_WrittenOften",
 	},
 	{
@@ -104,7 +104,7 @@ var bounds = []mutation{
 	{
 		rule: "the 200 ms count from the Regenerate before",
 		file: "commit_new_id.go",
-		find: "		next.RegeneratedAt = now\n",
+		find: "		s.next.RegeneratedAt = now\n",
 		with: "",
 		dies: "traces: TestEnding_GetsThroughAgainstRegenerates", hangs: true,
 	},
@@ -186,8 +186,8 @@ var losses = []mutation{
 	{
 		rule: "what comes late is saved where no cookie is needed",
 		file: "request.go",
-		find: "	if err := q.commitTo(finished); err != nil {",
-		with: "	q.setStage(started, finished)\n	if err := error(nil); err != nil {",
+		find: "	err := q.commitTo(finished)\n",
+		with: "	q.setStage(started, finished)\n	err := error(nil)\n",
 		dies: "guarantees: TestGuarantee07_NothingLostSilently_SavedLate",
 	},
 	{
@@ -200,8 +200,8 @@ var losses = []mutation{
 	{
 		rule: "what can't be saved is reported",
 		file: "request.go",
-		find: "			q.reportNotKept(err)\n		}\n		q.session.mu.Unlock()\n		q.endDestroyed(err)",
-		with: "		}\n		q.session.mu.Unlock()\n		q.endDestroyed(err)",
+		find: "		q.reportNotKept(err)\n	}\n	q.session.mu.Unlock()\n	q.endDestroyed(err)",
+		with: "	}\n	q.session.mu.Unlock()\n	q.endDestroyed(err)",
 		dies: "guarantees: TestGuarantee07_NothingLostSilently_Reported",
 	},
 	{
