@@ -208,24 +208,35 @@ func (c *Client) wait() string {
 }
 
 func (c *Client) swapAll(swaps []Swap) call {
-	keys, args := make([]string, 0, 2*len(swaps)), append(make([]any, 0, 4+7*len(swaps)), len(swaps), c.wait())
+	lists := listsOf(swaps)
+	keys := make([]string, 0, len(swaps)+len(lists))
 	for _, s := range swaps {
 		keys = append(keys, s.Key)
-		args = append(args, s.old(), []byte(s.New), milliseconds(s.Life))
 	}
-	for i, s := range swaps {
-		if s.List == "" || slices.ContainsFunc(swaps[:i], func(earlier Swap) bool { return earlier.List == s.List }) {
-			continue
-		}
-		keys = append(keys, s.List)
-		args = appendMembers(args, swaps[i:], s.List)
+	all := newCall(swapAllScript, append(keys, lists...), len(swaps), c.wait())
+	all.args = slices.Grow(all.args, 7*len(swaps)+2*len(lists))
+	for _, s := range swaps {
+		all.args = append(all.args, s.old(), []byte(s.New), milliseconds(s.Life))
+	}
+	for _, list := range lists {
+		all.args = appendMembers(all.args, swaps, list)
 	}
 	for i, s := range swaps {
 		if s.publishes() {
-			args = append(args, s.Channel, i+1)
+			all.args = append(all.args, s.Channel, i+1)
 		}
 	}
-	return newCall(swapAllScript, keys, args...)
+	return all
+}
+
+// listsOf returns the lists of swaps, each once.
+func listsOf(swaps []Swap) (lists []string) {
+	for _, s := range swaps {
+		if s.List != "" && !slices.Contains(lists, s.List) {
+			lists = append(lists, s.List)
+		}
+	}
+	return lists
 }
 
 // appendMembers appends the arguments for a list: how long the list must live, how many members the swaps put into it,
