@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"net/http"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/gorilla/securecookie"
@@ -147,7 +148,7 @@ func sealSubject() subject {
 }
 
 // rawSubject does commands on one key for each client, with go-redis as it comes.
-func rawSubject(name, addr string, prepare, command func(ctx context.Context, c *redis.Client, key string, p []byte) error, writes bool) subject {
+func rawSubject(name, addr string, prepare, command func(ctx context.Context, c *redis.Client, key string, p []byte) error, op operation) subject {
 	return floor(name, func(v variant) app {
 		c := redis.NewClient(&redis.Options{Addr: addr})
 		key := "floor:" + strings.ReplaceAll(name, " ", "-") + v.String()
@@ -162,8 +163,11 @@ func rawSubject(name, addr string, prepare, command func(ctx context.Context, c 
 			}
 			answer(w)
 		})
-		if writes {
+		switch op {
+		case opWrite:
 			return app{write: h}
+		case opLogin:
+			return app{login: h}
 		}
 		return app{read: h}
 	})
@@ -184,9 +188,54 @@ func getSet(ctx context.Context, c *redis.Client, key string, p []byte) error {
 	return set(ctx, c, key, p)
 }
 
+// getReplace is what a login needs: the old session is read, and ends, the new one begins, and the user's list has both.
+func getReplace(ctx context.Context, c *redis.Client, key string, p []byte) error {
+	if err := get(ctx, c, key, p); err != nil {
+		return err
+	}
+	_, err := c.TxPipelined(ctx, func(t redis.Pipeliner) error {
+		t.ZAdd(ctx, key+":list", redis.Z{Score: 1, Member: key}, redis.Z{Score: 2, Member: key + ":next"})
+		t.Set(ctx, key, p, time.Minute)
+		t.Set(ctx, key+":next", p, time.Hour)
+		return nil
+	})
+	return err
+}
+
 func rawSubjects(addr string) []subject {
 	return []subject{
-		rawSubject(nameGet, addr, set, get, false),
-		rawSubject(nameGetSet, addr, set, getSet, true),
+		rawSubject(nameGet, addr, set, get, opRead),
+		rawSubject(nameGetSet, addr, set, getSet, opWrite),
+		rawSubject(nameReplace, addr, set, getReplace, opLogin),
 	}
+}
+
+// mapSubject hashes the cookie, and looks the hash up in a map: the least that a store in memory does.
+func mapSubject() subject {
+	return floor(nameMap, func(v variant) app {
+		var mu sync.RWMutex
+		kept := make(map[string][]byte)
+		id := func(value string) string {
+			sum := sha256.Sum256([]byte(value))
+			return base64.RawURLEncoding.EncodeToString(sum[:24])
+		}
+		kept[id(nonce)] = payload(v)
+		return app{
+			seed: setting(nonce),
+			read: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				cookie, err := r.Cookie(appName)
+				if err != nil {
+					panic(err)
+				}
+				mu.RLock()
+				p := kept[id(cookie.Value)]
+				mu.RUnlock()
+				var record session.Record
+				if record.UnmarshalBinary(p) != nil {
+					panic("not what was stored")
+				}
+				answer(w)
+			}),
+		}
+	})
 }

@@ -17,7 +17,7 @@ import (
 
 const (
 	redisGoroutines = 16
-	everything      = "cpu,redis,heavy,sockets,network,busy,wire,contention,near,growth"
+	everything      = "cpu,redis,heavy,profile,sockets,network,busy,wire,contention,near,growth"
 )
 
 // plan is how long everything takes.
@@ -27,6 +27,7 @@ type plan struct {
 	contests    int           // times that each is held
 	cpu         time.Duration // a pass of one cell
 	redis       time.Duration
+	profile     time.Duration // of one cell
 	sockets     time.Duration
 	socketRuns  int
 	sizes       []int // of the stores that grow
@@ -37,11 +38,11 @@ type plan struct {
 
 var (
 	full = plan{
-		passes: 6, cpu: 120 * time.Millisecond, redis: 200 * time.Millisecond, network: 400 * time.Millisecond, contests: 20,
+		passes: 6, cpu: 120 * time.Millisecond, redis: 200 * time.Millisecond, network: 400 * time.Millisecond, contests: 20, profile: 3 * time.Second,
 		sockets: 2 * time.Second, socketRuns: 6, sizes: []int{1_000, 100_000, 1_000_000}, calls: 5_000, pairs: 10_000, revocations: 1_000,
 	}
 	quick = plan{
-		passes: 6, cpu: 10 * time.Millisecond, redis: 40 * time.Millisecond, network: 50 * time.Millisecond, contests: 3,
+		passes: 6, cpu: 10 * time.Millisecond, redis: 40 * time.Millisecond, network: 50 * time.Millisecond, contests: 3, profile: 200 * time.Millisecond,
 		sockets: time.Second, socketRuns: 3, sizes: []int{1_000, 100_000}, calls: 2_000, pairs: 10_000, revocations: 200,
 	}
 )

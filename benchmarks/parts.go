@@ -16,6 +16,7 @@ var allParts = []part{
 	{"cpu", "requests without a network", runCPU},
 	{"redis", "Redis, 16 goroutines", runRedis},
 	{"heavy", "sessions of 64 KiB", runHeavy},
+	{"profile", "profiles of what misses its target", runProfiles},
 	{"sockets", "over sockets", runSockets},
 	{"network", "over a network", runNetwork},
 	{"busy", "beside busy goroutines", runBusy},
@@ -35,7 +36,7 @@ var variants = []variant{{}, {idle: true}, {big: true}, {idle: true, big: true}}
 // cpuSubjects are measured without Redis.
 func cpuSubjects() []subject {
 	return []subject{
-		bareSubject(), wrapSubject(), setSubject(), hmacSubject(), sealSubject(),
+		bareSubject(), wrapSubject(), setSubject(), hmacSubject(), sealSubject(), mapSubject(),
 		sealedSubject(), signedSubject(), gorillaSubject(), memorySubject(), scsMemorySubject(),
 	}
 }

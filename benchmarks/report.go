@@ -19,6 +19,7 @@ type report struct {
 	took  time.Duration
 
 	cells  results
+	spent  []spent
 	shaped results
 	sites  []*site
 	near   nearResult
@@ -68,6 +69,7 @@ func (r *report) markdown(b *bytes.Buffer) {
 	say("the 1 KB variant has another kilobyte. `read` reads one value; `read + write` counts; `login` takes a new id and keeps")
 	say("the values. gorilla/sessions and redistore can't change an id, and have no idle timeout.\n")
 	r.targetTable(b)
+	r.spentTable(b)
 	r.requestTables(b)
 	r.socketTable(b)
 	r.networkTable(b)

@@ -42,6 +42,9 @@ const (
 	nameSeal   = "securecookie alone"
 	nameGet    = "raw go-redis GET"
 	nameGetSet = "raw go-redis GET, SET"
+
+	nameReplace = "raw go-redis GET, then ZADD, SET, SET in MULTI"
+	nameMap     = "cookie hashed, record in a map"
 )
 
 func ours(name string, open func() (session.Store, error)) subject {

@@ -9,6 +9,7 @@ type target struct {
 	atLeast       bool // the ratio is to be this or more
 	measured      figure
 	cpu           figure // the same in processor time, if it is about time
+	cell          key    // what is measured, if it is about time
 }
 
 func (t target) met() bool {
@@ -98,7 +99,7 @@ func exactly(x float64) figure {
 
 // times is a target for the time of a, in parts of b's.
 func (r *report) times(what, against string, limit float64, a, b key) target {
-	t := target{what: what, against: against, limit: limit}
+	t := target{what: what, against: against, limit: limit, cell: a}
 	if x, y := r.cells[a], r.cells[b]; x != nil && y != nil {
 		t.measured, t.cpu = ratio(x.nanos, y.nanos), ratio(x.cpu, y.cpu)
 	}
