@@ -85,10 +85,10 @@ func setsContent(c change) bool {
 type draft struct {
 	config  *Config
 	record  *Record // as it will be stored, but without its values; it has no ID if there is no session
-	shared  bool    // the record is the base's, and own makes a copy before it is changed
 	stored  Values  // the values before the edits
 	edits   edits   // values that replace those, or remove them
 	token   Token   // the token of the new ID, if there is one
+	shared  bool    // the record is the base's, and own makes a copy before it is changed
 	begun   bool    // one of the changes began the session
 	adopted bool    // the session was taken over from the old library
 	late    *Record // the tombstone of a session that ended elsewhere: what is set is refused

@@ -34,13 +34,13 @@ type state struct {
 	revoked  *Record   // the tombstone that the request's cookie opens, if its session was ended from outside
 	present  bool      // the request has a cookie of the session's name, good or bad
 	expired  bool      // its cookie opened a session that had expired
+	begun    bool      // the session began in this request
+	sealed   bool      // the session is in the cookie itself
 	log      []change  // the changes that are not committed yet
 	view     draft     // base, with the log replayed on it
 	settings settings  // the settings of the changes that are committed
 	made     int       // how many changes are committed
-	begun    bool      // the session began in this request
 	doubt    *attempt  // a commit whose answer was lost
-	sealed   bool      // the session is in the cookie itself
 	touchAt  time.Time // when a touch is due; zero for never, and after a touch that failed
 	unproven *unproven // stands for a bound session whose device the request can't prove
 	proved   []byte    // the secret of the session whose device the request has proved; nil for none
