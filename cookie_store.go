@@ -189,11 +189,10 @@ func (c *CookieStore) sealLast(token Token, swaps []Swap, now time.Time) (Token,
 		if s.Old != nil {
 			until = c.sealedUntil(token, s, now)
 		}
-		value, err := c.seal(s.New, until, cmp.Or(token.room, maxCookie))
-		if err != nil {
+		var err error
+		if next, err = c.seal(s.New, until, cmp.Or(token.room, maxCookie)); err != nil {
 			return Token{}, err
 		}
-		next = NewToken(s.New.ID, value).WithRealm(token.Realm())
 	}
 	return next, nil
 }
@@ -216,30 +215,30 @@ func (c *CookieStore) sealedUntil(token Token, s Swap, now time.Time) time.Time 
 	return r.Version.(*sealedVersion).until
 }
 
-// seal returns the cookie's value for r. The plaintext is a number and the record. The number is the time
+// seal returns the token that holds r. The plaintext is a number and the record. The number is the time
 // from the record's deadline to until, in microseconds, or zero if until is not later. A sealed record has no
 // revisions, because no store could look them up after an answer was lost.
-func (c *CookieStore) seal(r *Record, until time.Time, room int) (string, error) {
+func (c *CookieStore) seal(r *Record, until time.Time, room int) (Token, error) {
 	codec, err := c.keys.of(r.Realm)
 	if err != nil {
-		return "", err
+		return Token{}, err
 	}
 	bare := *r
 	bare.Latest, bare.Revision = Revisions{}, ""
-	body, err := bare.MarshalBinary()
+	front := codec.front()
+	buf := make([]byte, front, front+binary.MaxVarintLen64+bare.size()+xaes.Overhead)
+	buf = binary.AppendUvarint(buf, uint64(max(0, until.UnixMicro()-r.Deadline.UnixMicro())))
+	if buf, err = bare.AppendBinary(buf); err != nil {
+		return Token{}, fmt.Errorf("session: sealing the cookie: %w", err)
+	}
+	text, err := codec.seal(buf)
 	if err != nil {
-		return "", fmt.Errorf("session: sealing the cookie: %w", err)
+		return Token{}, fmt.Errorf("session: sealing the cookie: %w", err)
 	}
-	var front [binary.MaxVarintLen64]byte
-	n := binary.PutUvarint(front[:], uint64(max(0, until.UnixMicro()-r.Deadline.UnixMicro())))
-	value, err := codec.seal(front[:n], body)
-	if err != nil {
-		return "", fmt.Errorf("session: sealing the cookie: %w", err)
+	if len(text)+checksumSize > room {
+		return Token{}, ErrCookieTooLarge
 	}
-	if len(value)+checksumSize > room {
-		return "", ErrCookieTooLarge
-	}
-	return value, nil
+	return sealedToken(r.ID, r.Realm, text), nil
 }
 
 // open returns the record that token's value holds.
@@ -273,7 +272,8 @@ func (c *CookieStore) open(token Token) (*Record, error) {
 // A cookieCodec seals and opens with the keys of one realm. It seals with the key of the first secret, and opens with
 // all.
 type cookieCodec interface {
-	seal(front, body []byte) (value string, err error)
+	front() int                                              // bytes that seal needs in front of the plaintext
+	seal(buf []byte) (text []byte, err error)                // buf is the front and the plaintext, and is overwritten
 	open(value string) (plain []byte, stale bool, err error) // stale: not opened by the first secret
 }
 
@@ -347,15 +347,16 @@ func newSealingCodec(secrets [][]byte, realm string) (cookieCodec, error) {
 	return keys, nil
 }
 
-func (c sealingCodec) seal(front, body []byte) (string, error) {
+func (c sealingCodec) front() int { return plainAt }
+
+func (c sealingCodec) seal(buf []byte) ([]byte, error) {
 	key := &c[0]
-	buf := make([]byte, plainAt, plainAt+len(front)+len(body)+xaes.Overhead)
 	copy(buf, key.header[:])
 	nonce := buf[headerSize:plainAt]
 	_, _ = rand.Read(nonce) // never fails
-	buf = append(append(buf, front...), body...)
 	sealed := key.aead.Seal(buf[:plainAt], nonce, buf[plainAt:], key.data)
-	return base64url.EncodeToString(sealed), nil
+	room := make([]byte, 0, base64url.EncodedLen(len(sealed))+checksumSize)
+	return base64url.AppendEncode(room, sealed), nil
 }
 
 func (c sealingCodec) open(value string) (plain []byte, stale bool, err error) {
@@ -397,8 +398,11 @@ func newSigningCodec(secrets [][]byte, realm string) (cookieCodec, error) {
 	return keys, nil
 }
 
-func (c signingCodec) seal(front, body []byte) (string, error) {
-	return c[0].Encode(signPurpose, append(append(make([]byte, 0, len(front)+len(body)), front...), body...))
+func (c signingCodec) front() int { return 0 }
+
+func (c signingCodec) seal(buf []byte) ([]byte, error) {
+	value, err := c[0].Encode(signPurpose, buf)
+	return []byte(value), err
 }
 
 func (c signingCodec) open(value string) (plain []byte, stale bool, err error) {

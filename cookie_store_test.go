@@ -241,6 +241,12 @@ func TestCookieStore_Rotation(t *testing.T) {
 	}
 }
 
+// sealText seals a plaintext that need not be a record.
+func sealText(codec cookieCodec, plain string) (string, error) {
+	text, err := codec.seal(append(make([]byte, codec.front()), plain...))
+	return string(text), err
+}
+
 func TestCookieStore_SecretsOfOneIdentifierAreBothTried(t *testing.T) {
 	one, err := newSealingCodec([][]byte{cookieSecret}, cookieRealm)
 	require.NoError(t, err)
@@ -249,7 +255,7 @@ func TestCookieStore_SecretsOfOneIdentifierAreBothTried(t *testing.T) {
 	newer, older := &both.(sealingCodec)[0], &both.(sealingCodec)[1]
 	require.NotEqual(t, newer.header, older.header)
 	newer.header = older.header
-	value, err := one.seal([]byte("front "), []byte("body"))
+	value, err := sealText(one, "front body")
 	require.NoError(t, err)
 	plain, stale, err := both.open(value)
 	require.NoError(t, err)
@@ -290,7 +296,7 @@ func TestCookieStore_KindsAndRealmsAreKeptApart(t *testing.T) {
 func TestCookieStore_RealmAndPurposeAreAuthenticated(t *testing.T) {
 	made, err := newSealingCodec([][]byte{cookieSecret}, cookieRealm)
 	require.NoError(t, err)
-	value, err := made.seal(nil, []byte("x"))
+	value, err := sealText(made, "x")
 	require.NoError(t, err)
 	key := &made.(sealingCodec)[0]
 	for _, data := range []string{sealPurpose + "\x00" + string(key.header[:]) + "admin", signPurpose + "\x00" + string(key.header[:]) + cookieRealm, ""} {
@@ -302,16 +308,16 @@ func TestCookieStore_RealmAndPurposeAreAuthenticated(t *testing.T) {
 	// A record of another realm under the keys of this one.
 	store := mustCookieStore(t, cookieSecret)
 	foreign := aSession("ada")
-	value, err = store.seal(foreign, foreign.Deadline, maxCookie)
+	sealed, err := store.seal(foreign, foreign.Deadline, maxCookie)
 	require.NoError(t, err)
-	_, err = store.open(realmToken("", value))
+	_, err = store.open(realmToken("", sealed.Value()))
 	require.NoError(t, err)
 	foreign.Realm = "admin"
 	body, err := foreign.MarshalBinary()
 	require.NoError(t, err)
 	keys, err := store.keys.of(cookieRealm)
 	require.NoError(t, err)
-	value, err = keys.seal([]byte{0}, body)
+	value, err = sealText(keys, "\x00"+string(body))
 	require.NoError(t, err)
 	_, err = store.open(realmToken("", value))
 	require.ErrorIs(t, err, errBadSeal)
@@ -479,7 +485,7 @@ func TestCookieStore_WhatIsSealedAndMakesNoSense(t *testing.T) {
 	keys, err := store.keys.of(cookieRealm)
 	require.NoError(t, err)
 	load := func(front, body string) error {
-		value, err := keys.seal([]byte(front), []byte(body))
+		value, err := sealText(keys, front+body)
 		require.NoError(t, err)
 		_, err = store.Load(at(t, 0), realmToken("", value))
 		return err
@@ -666,7 +672,7 @@ func BenchmarkCookieStore(b *testing.B) {
 	for kind, newCodec := range map[string]newCodecFunc{"sealed": newSealingCodec, "signed": newSigningCodec} {
 		keys, err := newCodec([][]byte{cookieSecret}, cookieRealm)
 		require.NoError(b, err)
-		value, err := keys.seal([]byte{0}, body)
+		value, err := sealText(keys, "\x00"+string(body))
 		require.NoError(b, err)
 		b.Run(kind+"/open", func(b *testing.B) {
 			b.ReportAllocs()
@@ -677,7 +683,7 @@ func BenchmarkCookieStore(b *testing.B) {
 		b.Run(kind+"/seal", func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
-				_, _ = keys.seal([]byte{0}, body)
+				_, _ = sealText(keys, "\x00"+string(body))
 			}
 		})
 	}

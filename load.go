@@ -90,7 +90,7 @@ func (q *request) meetRecord(st *state, record *Record, token Token) (ended *Rec
 	switch met {
 	case live:
 		if st.base == nil || laterIssued(record, st.base) {
-			st.setBase(record, Token{id: record.ID, realm: token.realm, value: token.value, room: q.manager.room}, now)
+			st.setBase(record, token.opened(record.ID, q.manager.room), now)
 		}
 	case late:
 		ended = record

@@ -12,15 +12,22 @@ import (
 
 // Token is the content of the session's cookie. When it is printed, logged or marshalled, only its ID appears.
 type Token struct {
-	id    string
-	realm string
-	room  int     // how many bytes its value may have in a cookie; zero for maxCookie
-	value *string // behind a pointer, so that fmt does not print it from a struct that holds a Token either
+	id     string
+	realm  string
+	room   int     // how many bytes its value may have in a cookie; zero for maxCookie
+	value  *string // behind a pointer, so that fmt does not print it from a struct that holds a Token either
+	cookie *string // the value as the cookie has it; nil if that was not made yet
 }
 
 // NewToken returns a token. It is for tests, and for stores that keep the session in the cookie. The Manager makes all
 // other tokens.
 func NewToken(id, value string) Token { return Token{id: id, value: &value} }
+
+// keptToken returns a token whose cookie is known.
+func keptToken(id, realm, value, cookie string) Token {
+	kept := struct{ value, cookie string }{value, cookie} // one piece of memory
+	return Token{id: id, realm: realm, value: &kept.value, cookie: &kept.cookie}
+}
 
 // ID returns the ID under which a server store keeps the session, which Session.ID returns too. It is the hash of the
 // secret, or the ID inside an encrypted cookie. It is public. It is empty for an encrypted cookie that has not been
@@ -40,7 +47,16 @@ func (t Token) Realm() string { return t.realm }
 
 // WithRealm returns a copy of t with this realm.
 func (t Token) WithRealm(realm string) Token {
+	if realm != t.realm {
+		t.cookie = nil // its checksum depends on the realm
+	}
 	t.realm = realm
+	return t
+}
+
+// opened returns a copy of t for the session that it has opened, with the room that the response's cookie has.
+func (t Token) opened(id string, room int) Token {
+	t.id, t.room = id, room
 	return t
 }
 
@@ -72,7 +88,7 @@ func newToken(realm string) Token {
 	sum := tokenSum(realm, raw[:secretSize])
 	copy(raw[secretSize:], sum[idSize:])
 	value := base64url.EncodeToString(raw[:])
-	return Token{id: base64url.EncodeToString(sum[:idSize]), realm: realm, value: &value}
+	return keptToken(base64url.EncodeToString(sum[:idSize]), realm, value, value)
 }
 
 // newToken makes a server token. A store that keeps the session in the cookie replaces its value.
@@ -108,7 +124,7 @@ func parseToken(realm, value string) (Token, bool) {
 	if sum := checksum(realm, sealed); value[dot+1:] != string(sum[:]) {
 		return Token{}, false
 	}
-	return Token{realm: realm, value: &sealed}, true
+	return keptToken("", realm, sealed, value), true
 }
 
 func parseServerToken(realm, value string) (Token, bool) {
@@ -123,12 +139,21 @@ func parseServerToken(realm, value string) (Token, bool) {
 	if string(raw[secretSize:]) != string(sum[idSize:idSize+checkSize]) {
 		return Token{}, false
 	}
-	kept := value // a copy, so that value is on the heap only if it is a token
-	return Token{id: base64url.EncodeToString(sum[:idSize]), realm: realm, value: &kept}, true
+	return keptToken(base64url.EncodeToString(sum[:idSize]), realm, value, value), true
+}
+
+// sealedToken returns the token of a session that is sealed in text. If text has room, the checksum goes there.
+func sealedToken(id, realm string, text []byte) Token {
+	sum := checksum(realm, text)
+	cookie := string(append(append(text, '.'), sum[:]...))
+	return keptToken(id, realm, cookie[:len(text)], cookie)
 }
 
 // cookieValue returns the cookie's value for t. It is the reverse of parseToken.
 func (t Token) cookieValue() string {
+	if t.cookie != nil {
+		return *t.cookie
+	}
 	value := t.Value()
 	if _, ok := parseServerToken(t.realm, value); ok {
 		return value
@@ -143,7 +168,7 @@ const checksumSize = len(".1234")
 // checksum returns four characters for the sealed value. It only keeps garbage away from the store. Anybody can compute
 // it, but nobody can forge the seal. Adler-32 allocates nothing here, unlike the faster CRCs. Of its 32 bits it leaves
 // out the 8 that hardly differ between texts of the same length.
-func checksum(realm, sealed string) (text [4]byte) {
+func checksum[T ~string | ~[]byte](realm string, sealed T) (text [4]byte) {
 	sum := adler32.Checksum([]byte(realm)) ^ adler32.Checksum([]byte(sealed))
 	base64url.Encode(text[:], []byte{byte(sum >> 24), byte(sum >> 16), byte(sum)})
 	return text

@@ -41,7 +41,7 @@ var cookies = []mutation{
 	{
 		rule: "sealed: before anything is stored",
 		file: "cookie_store.go",
-		find: "	if len(value)+checksumSize > room {",
+		find: "	if len(text)+checksumSize > room {",
 		with: "	if false && room > 0 {",
 		dies: "root: TestCookieStore_TooLargeEndsNothing",
 	},
