@@ -147,7 +147,7 @@ func sealSubject() subject {
 	})
 }
 
-// rawSubject does commands on one key for each client, with go-redis as it comes.
+// rawSubject does commands on one key, the same for all clients, with go-redis as it comes.
 func rawSubject(name, addr string, prepare, command func(ctx context.Context, c *redis.Client, key string, p []byte) error, op operation) subject {
 	return floor(name, func(v variant) app {
 		c := redis.NewClient(&redis.Options{Addr: addr})
@@ -195,7 +195,7 @@ func getReplace(ctx context.Context, c *redis.Client, key string, p []byte) erro
 	}
 	_, err := c.TxPipelined(ctx, func(t redis.Pipeliner) error {
 		t.ZAdd(ctx, key+":list", redis.Z{Score: 1, Member: key}, redis.Z{Score: 2, Member: key + ":next"})
-		t.Set(ctx, key, p, time.Minute)
+		t.Set(ctx, key, p, time.Hour)
 		t.Set(ctx, key+":next", p, time.Hour)
 		return nil
 	})

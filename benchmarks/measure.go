@@ -29,6 +29,7 @@ type cell struct {
 	n       int       // requests a pass
 	nanos   []float64 // for each request, a figure for each pass
 	cpu     []float64 // nanoseconds of processor time for each request, Redis included
+	own     []float64 // without Redis
 	allocs  float64   // for each request
 	bytes   float64
 }
@@ -70,7 +71,7 @@ func (r results) measure(passes int, each, turn time.Duration, cpuTime func() ti
 		fmt.Fprintf(os.Stderr, "  pass %d of %d\n", pass+1, passes)
 		runtime.GC()
 		for _, c := range cells {
-			c.nanos, c.cpu = append(c.nanos, 0), append(c.cpu, 0)
+			c.nanos, c.cpu, c.own = append(c.nanos, 0), append(c.cpu, 0), append(c.own, 0)
 		}
 		for range turns {
 			rand.Shuffle(len(cells), func(i, j int) { cells[i], cells[j] = cells[j], cells[i] })
@@ -84,10 +85,12 @@ func (r results) measure(passes int, each, turn time.Duration, cpuTime func() ti
 // take makes the requests of one turn, and adds them to the figures of the pass.
 func (c *cell) take(turns, pass int, cpuTime func() time.Duration) {
 	n := max(c.n/turns, len(c.clients))
-	before := cpuTime()
+	before, own := cpuTime(), ownTime()
 	took := c.run(n)
+	own = ownTime() - own
 	c.nanos[pass] += float64(took.Nanoseconds()) / float64(n*turns)
 	c.cpu[pass] += float64((cpuTime() - before).Nanoseconds()) / float64(n*turns)
+	c.own[pass] += float64(own.Nanoseconds()) / float64(n*turns)
 }
 
 func (r results) fresh() []*cell {

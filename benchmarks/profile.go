@@ -24,20 +24,23 @@ type spent struct {
 
 // The parts that the time goes to.
 const (
-	partBench  = "handler and client"
-	partHTTP   = "net/http"
-	partMemory = "memory"
-	partSystem = "system calls"
-	partSwitch = "scheduler"
-	partRedis  = "go-redis"
-	partCrypto = "cryptography"
-	partClock  = "clock, locks"
-	partOwn    = "this library"
+	partBench   = "handler and client"
+	partHTTP    = "net/http"
+	partOwn     = "this library"
+	partAlloc   = "its allocations"
+	partOthers  = "other allocations"
+	partCollect = "garbage collection"
+	partSystem  = "system calls"
+	partSwitch  = "scheduler, stacks"
+	partRedis   = "go-redis"
+	partCrypto  = "cryptography"
+	partClock   = "clock, locks"
+	partNone    = "" // the profile itself
 )
 
-var allSpentParts = []string{partBench, partHTTP, partMemory, partSystem, partSwitch, partRedis, partCrypto, partClock, partOwn}
+var allSpentParts = []string{partBench, partHTTP, partOwn, partAlloc, partOthers, partCollect, partSystem, partSwitch, partRedis, partCrypto, partClock}
 
-// runProfiles takes a profile of each measurement that misses a target.
+// runProfiles takes a profile of each measurement without sockets that misses a target.
 func runProfiles(r *report, _ *server) error {
 	for _, t := range r.targets() {
 		c := r.cells[t.cell]
@@ -68,8 +71,11 @@ func profileCell(c *cell, d time.Duration) (spent, error) {
 	}
 	s := spent{key: c.key, parts: make(map[string]float64), files: make(map[string]float64)}
 	for _, sample := range p.Sample {
-		n := float64(sample.Value[0])
 		part, file := partOf(framesOf(sample))
+		if part == partNone {
+			continue
+		}
+		n := float64(sample.Value[0])
 		s.total += n
 		s.parts[part] += n
 		if part == partOwn {
@@ -94,52 +100,59 @@ func framesOf(sample *profile.Sample) (frames []frame) {
 
 const module = "github.com/doorman-go/session"
 
-// partOf returns the part that a sample belongs to, and the file if that is this library. Small helpers of the standard
-// library count for the function that calls them.
+// partOf returns the part that a sample belongs to, and the file if that is this library. An allocation belongs to the
+// function that makes it. A function of the standard library that has no part of its own counts for its caller.
 func partOf(frames []frame) (part, file string) {
+	allocates := false
 	for _, f := range frames {
-		switch name := f.name; {
-		case takesMemory(name):
-			return partMemory, ""
-		case strings.HasPrefix(name, "internal/runtime/syscall"), strings.HasPrefix(name, "syscall."), strings.HasPrefix(name, "internal/poll."):
-			return partSystem, ""
-		case switches(name):
-			return partSwitch, ""
-		case strings.HasPrefix(name, "crypto/"), strings.HasPrefix(name, "encoding/base64"), strings.HasPrefix(name, "hash/"):
-			return partCrypto, ""
-		case strings.HasPrefix(name, "time."), strings.HasPrefix(name, "sync."), strings.HasPrefix(name, "internal/sync."):
-			return partClock, ""
-		case strings.HasPrefix(name, "github.com/redis/"):
-			return partRedis, ""
-		case strings.HasPrefix(name, "net/"), strings.HasPrefix(name, "net."), strings.HasPrefix(name, "bufio."):
-			return partHTTP, ""
-		case strings.HasPrefix(name, "main."), strings.HasPrefix(name, module+"/benchmarks."):
-			return partBench, ""
-		case strings.HasPrefix(name, module):
-			return partOwn, path.Base(f.file)
+		switch own := ownerOf(f.name); {
+		case strings.HasPrefix(f.name, "runtime.mallocgc"), strings.HasPrefix(f.name, "runtime.growslice"):
+			allocates = true
+		case own == "" || allocates && strings.HasPrefix(f.name, "runtime."):
+		case allocates && own == partOwn:
+			return partAlloc, ""
+		case allocates:
+			return partOthers, ""
+		case own == partOwn:
+			return partOwn, fileOf(f)
+		default:
+			return own, ""
 		}
+	}
+	if strings.HasPrefix(frames[len(frames)-1].name, "runtime/pprof.") {
+		return partNone, ""
 	}
 	return partSwitch, "" // only the runtime: idle processors and timers
 }
 
-// takesMemory reports whether a function of the runtime allocates, or collects garbage.
-func takesMemory(name string) bool {
-	for _, own := range []string{"runtime.mallocgc", "runtime.gc", "runtime.bgsweep", "runtime.bgscavenge", "runtime.growslice", "runtime.wbBufFlush"} {
-		if strings.HasPrefix(name, own) {
-			return true
-		}
+// fileOf returns the file of a function of this library, with the package if that is an internal one.
+func fileOf(f frame) string {
+	if strings.HasPrefix(f.name, module+"/internal/") {
+		return path.Join(path.Base(path.Dir(f.file)), path.Base(f.file))
 	}
-	return false
+	return path.Base(f.file)
 }
 
-// switches reports whether a function of the runtime changes between goroutines.
-func switches(name string) bool {
-	switch name {
-	case "runtime.mcall", "runtime.schedule", "runtime.park_m", "runtime.ready", "runtime.selectgo", "runtime.chansend", "runtime.chanrecv",
-		"runtime.newproc", "runtime.morestack", "runtime.newstack", "runtime.netpoll", "runtime.goready":
-		return true
+// owners are the parts by how the names of their functions begin.
+var owners = []struct{ prefix, part string }{
+	{"runtime.gc", partCollect}, {"runtime.bgsweep", partCollect}, {"runtime.bgscavenge", partCollect}, {"runtime.wbBufFlush", partCollect},
+	{"runtime._GC", partCollect}, {"internal/runtime/syscall", partSystem}, {"syscall.", partSystem}, {"internal/poll.", partSystem},
+	{"runtime.mcall", partSwitch}, {"runtime.schedule", partSwitch}, {"runtime.park_m", partSwitch}, {"runtime.ready", partSwitch},
+	{"runtime.goready", partSwitch}, {"runtime.selectgo", partSwitch}, {"runtime.chan", partSwitch}, {"runtime.newproc", partSwitch},
+	{"runtime.morestack", partSwitch}, {"runtime.newstack", partSwitch}, {"runtime.netpoll", partSwitch},
+	{"crypto/", partCrypto}, {"time.", partClock}, {"sync.", partClock}, {"internal/sync.", partClock},
+	{"github.com/redis/", partRedis}, {"net/http", partHTTP}, {"net/textproto", partHTTP},
+	{"main.", partBench}, {module + "/benchmarks.", partBench}, {module, partOwn},
+}
+
+// ownerOf returns the part that a function belongs to, or "" if it counts for its caller.
+func ownerOf(name string) string {
+	for _, o := range owners {
+		if strings.HasPrefix(name, o.prefix) {
+			return o.part
+		}
 	}
-	return false
+	return ""
 }
 
 func (r *report) spentTable(b *bytes.Buffer) {
@@ -153,11 +166,11 @@ func (r *report) spentTable(b *bytes.Buffer) {
 			row[0] += ", idle timeout"
 		}
 		for _, part := range allSpentParts {
-			row = append(row, fmt.Sprintf("%.0f", 100*s.parts[part]/s.total))
+			row = append(row, fmt.Sprintf("%.0f", 100*s.parts[part]/max(s.total, 1)))
 		}
 		t.add(append(row, s.largestFiles(5))...)
 	}
-	t.write(b, "Where the time of the missed targets goes")
+	t.write(b, "Where the time goes of what misses a target, without sockets")
 }
 
 // largestFiles names the files of this library that take most.
@@ -165,7 +178,7 @@ func (s spent) largestFiles(most int) string {
 	files := slices.SortedFunc(maps.Keys(s.files), func(a, b string) int { return cmp.Compare(s.files[b], s.files[a]) })
 	var texts []string
 	for _, file := range files[:min(most, len(files))] {
-		texts = append(texts, fmt.Sprintf("%s %.1f", file, 100*s.files[file]/s.total))
+		texts = append(texts, fmt.Sprintf("%s %.1f", file, 100*s.files[file]/max(s.total, 1)))
 	}
 	return strings.Join(texts, ", ")
 }

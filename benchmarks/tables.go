@@ -18,7 +18,22 @@ func (r *report) requestTables(b *bytes.Buffer) {
 		title := fmt.Sprintf("Redis, %d goroutines, %s", redisGoroutines, v)
 		r.requestTable(b, title, v, redisGoroutines, redisSubjects(&server{}), false)
 	}
+	r.loadTable(b)
 	r.requestTable(b, "Sessions of 64 KiB, of which one small value is changed", heavy, 1, heavySubjects(&server{}), false)
+}
+
+// loadTable says how much processor time a request takes of the process, and of Redis.
+func (r *report) loadTable(b *bytes.Buffer) {
+	t := table{head: []string{"µs of processor time for each request", "", "process", "Redis"}}
+	for _, s := range redisSubjects(&server{}) {
+		for _, op := range []operation{opRead, opWrite, opLogin} {
+			if c := r.cells[key{s.name, op, variant{}, redisGoroutines}]; c != nil {
+				own, all := summarise(c.own).median, summarise(c.cpu).median
+				t.add(s.name, string(op), micros(own), micros(max(all-own, 0)))
+			}
+		}
+	}
+	t.write(b, fmt.Sprintf("Redis, %d goroutines, no idle timeout: what a request takes of the two processes", redisGoroutines))
 }
 
 func (r *report) requestTable(b *bytes.Buffer, title string, v variant, goroutines int, subjects []subject, allocs bool) {
