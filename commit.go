@@ -23,7 +23,7 @@ const maxRounds = 3
 
 // commitTo commits all changes, moves the response to the next stage, and tells the events. One lock covers the check
 // that nothing is left to commit and the start of the stage, so that no change gets lost between them. After an error
-// it has told no events: the caller tells them when the response is an error's.
+// it leaves the events of that commit to the caller.
 func (q *request) commitTo(next stage) error {
 	h := q.response.Below().Header() // may run the application's code: not under the lock
 	for round := 1; ; round++ {
@@ -98,7 +98,7 @@ func (q *request) hasChanges() bool {
 // header is sent.
 func (q *request) touchDue() bool {
 	st := q.session.state
-	if st.touchAt.IsZero() || q.passive.Load() || st.sealed && q.stage != open {
+	if st.touchAt.IsZero() || q.session.passive.Load() || st.sealed && q.stage != open {
 		return false
 	}
 	return !q.manager.config.Clock().Before(st.touchAt)
@@ -112,59 +112,38 @@ func (q *request) call(ctx context.Context) *storeContext {
 
 // commits is what the commits of a request share. Only one commit runs at a time.
 type commits struct {
-	locked bool          // a commit is under way: only that one uses the fields below; guarded by session.mu
-	freed  chan struct{} // closed when that commit is over; nil if nobody waits; guarded by session.mu
-
-	logoutRevision string  // the revision of the tombstones that this request puts for its Destroy and Login
-	loginEnds      *Record // the session that a Login was about to end
-	tagged         string  // what indexTag did last
+	lock           chan struct{} // holds a value while a commit is under way; only that commit uses the fields below
+	logoutRevision string        // the revision of the tombstones that this request puts for its Destroy and Login
+	loginEnds      *Record       // the session that a Login was about to end
+	tagged         string        // what indexTag did last
 }
 
 // underWay reports whether there is a commit at this moment.
-func (c *commits) underWay() bool { return c != nil && c.locked }
+func (c *commits) underWay() bool { return c != nil && len(c.lock) > 0 }
 
-// lockCommits waits until no other commit of this request is under way.
+// lockCommits waits until no other commit of this request is under way. Those that wait go in their order, so that a
+// goroutine that saves again and again does not keep the others waiting.
 func (q *request) lockCommits(call *storeContext) error {
-	for {
-		freed := q.tryLockCommits()
-		if freed == nil {
-			return nil
-		}
-		select {
-		case <-freed:
-		case <-call.Done():
-			return q.storeError(OpSwap, nil, fmt.Errorf("another commit of this request is under way: %w", call.Err()))
-		}
-	}
-}
-
-// tryLockCommits returns nil if no other commit was under way. Otherwise it returns a channel that is closed when that
-// one is over.
-func (q *request) tryLockCommits() (freed <-chan struct{}) {
 	q.session.mu.Lock()
-	defer q.session.mu.Unlock()
 	if q.commits == nil {
-		q.commits = &commits{}
+		q.commits = &commits{lock: make(chan struct{}, 1)}
 	}
-	if !q.commits.locked {
-		q.commits.locked = true
+	lock := q.commits.lock
+	q.session.mu.Unlock()
+	select {
+	case lock <- struct{}{}:
 		return nil
+	default:
 	}
-	if q.commits.freed == nil {
-		q.commits.freed = make(chan struct{})
+	select {
+	case lock <- struct{}{}:
+		return nil
+	case <-call.Done():
+		return q.storeError(OpSwap, nil, fmt.Errorf("another commit of this request is under way: %w", call.Err()))
 	}
-	return q.commits.freed
 }
 
-func (q *request) unlockCommits() {
-	q.session.mu.Lock()
-	defer q.session.mu.Unlock()
-	q.commits.locked = false
-	if q.commits.freed != nil {
-		close(q.commits.freed)
-		q.commits.freed = nil
-	}
-}
+func (q *request) unlockCommits() { <-q.commits.lock }
 
 // commit commits the pending changes, step by step. It leaves changes that are made meanwhile to the next commit.
 func (q *request) commit(ctx context.Context) error {
@@ -215,6 +194,13 @@ type step struct {
 
 // draft returns a draft of base, for the step's log.
 func (s *step) draft(c *Config, base *Record) draft { return newDraft(c, base, s.settings) }
+
+// planNothing returns a step that commits no changes, and the error if its session has ended.
+func (q *request) planNothing() (s *step, ended error) {
+	q.session.mu.Lock()
+	defer q.session.mu.Unlock()
+	return q.newStep(0, nil), q.session.state.endedError()
+}
 
 // newStep returns the step that commits the first n changes of the log. The caller holds the session's lock.
 func (q *request) newStep(n int, run func(*request, *storeContext, *step) error) *step {
@@ -428,9 +414,7 @@ func (q *request) ask(ctx context.Context) error {
 		return err
 	}
 	defer q.unlockCommits()
-	q.session.mu.Lock()
-	s, ended := q.newStep(0, nil), q.session.state.endedError()
-	q.session.mu.Unlock()
+	s, ended := q.planNothing()
 	switch {
 	case s.base == nil || s.doubt != nil: // no session, or a commit in doubt, which returns its own error
 		return nil

@@ -247,16 +247,20 @@ func (q *request) endDestroyed(failure error) {
 		return
 	}
 	defer q.unlockCommits()
-	q.session.mu.Lock()
-	destroyed = lastDestroy(st.log) // a Save may have made it meanwhile
-	s := q.newStep(destroyed, nil)
-	q.session.mu.Unlock()
-	if destroyed == 0 {
+	s := q.planDestroy()
+	if s.n == 0 { // a Save has made it meanwhile
 		return
 	}
 	if err := q.commitDestroy(call, s); err != nil {
 		q.log(slog.LevelError, "session: a logout failed", err)
 	}
+}
+
+// planDestroy returns the step that commits the log up to its last Destroy.
+func (q *request) planDestroy() *step {
+	q.session.mu.Lock()
+	defer q.session.mu.Unlock()
+	return q.newStep(lastDestroy(q.session.state.log), nil)
 }
 
 // settle goes on from the record that the store has stored now. It takes the committed changes off the log. If the

@@ -154,7 +154,7 @@ func (q *request) completeHeader(h http.Header) {
 	}
 	q.removeOldCookies(h)
 	q.completeBinding(h)
-	if q.destroyed && q.manager.config.ClearSiteData {
+	if st := q.session.state; st != nil && st.destroyed && q.manager.config.ClearSiteData {
 		h.Set("Clear-Site-Data", q.siteData())
 	}
 }
@@ -177,9 +177,10 @@ func (q *request) removeCookie() {
 	if q.stage != open {
 		return
 	}
-	q.destroyed = true
+	st := q.session.state
+	st.destroyed = true
 	q.removeProof()
-	if q.session.state.present || q.cookie != "" {
+	if st.present || q.cookie != "" {
 		q.cookie, q.offered = q.manager.removal, false
 	}
 }

@@ -109,7 +109,7 @@ func (q *request) meetRecord(st *state, record *Record, token Token) (ended *Rec
 // If it fails, the commit makes it. The use of a sealed session is stored in its cookie, which can't be sent before the
 // response. So the request notes the use in its own copy of the record, and the response sends the cookie.
 func (q *request) noteUseAtOnce(call context.Context, st *state) {
-	if st.touchAt.IsZero() || q.passive.Load() {
+	if st.touchAt.IsZero() || q.session.passive.Load() {
 		return
 	}
 	now := q.manager.config.Clock()

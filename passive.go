@@ -22,14 +22,14 @@ func (m *Manager) Passive(next http.Handler) http.Handler {
 
 func (s *Session) setPassive() {
 	if s.request != nil {
-		s.request.passive.Store(true)
+		s.passive.Store(true)
 	}
 }
 
 // useTime returns now, or zero if the request does not count as a use of its session: zero is not later than any last
 // use, so noteUse changes nothing.
 func (q *request) useTime(now time.Time) time.Time {
-	if q.passive.Load() {
+	if q.session.passive.Load() {
 		return time.Time{}
 	}
 	return now

@@ -9,7 +9,6 @@ import (
 	"log/slog"
 	"maps"
 	"net/http"
-	"sync/atomic"
 	"time"
 
 	"github.com/doorman-go/session/internal/responsewriter"
@@ -28,15 +27,14 @@ type request struct {
 	before   http.Header // the header as it was before the handler
 	answered http.Header // the header after the answer to a failure: what the handler sets later is undone, trailers too
 	old      *oldAnswer  // nil until the load, or the commit under way, asks the old library
-	passive  atomic.Bool // the request does not count as a use of the session
-	endpoint bool        // the browser sent the request by itself, to register a key or to renew the proof
+	context  requestContext
+	endpoint bool // the browser sent the request by itself, to register a key or to renew the proof
 
 	// Guarded by session.mu.
 	stage      stage
 	returned   bool        // the handler has returned before the header was sent
-	destroyed  bool        // a Destroy was done
-	offered    bool        // the response can do without the cookie
 	telling    bool        // untold is being told now
+	offered    bool        // the response can do without the cookie
 	cookie     string      // the Set-Cookie line that the response gets
 	failure    error       // the error of the commit before the header
 	untold     []func()    // events and log lines that came up under the lock
@@ -58,7 +56,8 @@ const (
 
 func newRequest(m *Manager, w http.ResponseWriter, r *http.Request) *request {
 	q := &request{manager: m, outer: r, parent: r.Context()}
-	q.inner = *r.WithContext((*requestContext)(q))
+	q.context.request = q
+	q.inner = *r.WithContext(&q.context)
 	q.session.request, q.session.config = q, &m.config
 	q.response.Init(w, q)
 	if h := w.Header(); len(h) > 0 {
@@ -198,7 +197,8 @@ func (q *request) finish() {
 	q.tellAll()
 }
 
-// noteReturn notes that the handler has returned without starting the response. From now on it can't use the session.
+// noteReturn notes that the handler has returned without starting the response. From now on only a goroutine that
+// outlives the handler can use the session.
 func (q *request) noteReturn() {
 	q.session.mu.Lock()
 	defer q.session.mu.Unlock()
@@ -281,7 +281,7 @@ func (q *request) addEventOf(kind EventKind, r *Record, reason Reason, err error
 	if r.Ended {
 		event.EndReason = Reason(r.Note)
 	}
-	q.untold = append(q.untold, func() { q.manager.config.OnEvent((*requestContext)(q), event) })
+	q.untold = append(q.untold, func() { q.manager.config.OnEvent(&q.context, event) })
 }
 
 func (q *request) addLine(level slog.Level, message string, err error, args ...any) {
@@ -342,17 +342,23 @@ func (q *request) log(level slog.Level, message string, err error, args ...any) 
 	q.addLine(level, message, err, args...)
 }
 
-// requestContext is a request as the context of its handlers: the parent, with the session.
-type requestContext request
+// requestContext is the context of the handlers: the request's own, with the session. It holds nothing but a pointer,
+// because fmt also prints what a context in an unexported field points to.
+type requestContext struct{ request *request }
+
+// Format writes only a name, whatever the verb, because the request has the cookie.
+func (c *requestContext) Format(f fmt.State, _ rune) {
+	_, _ = io.WriteString(f, "session.requestContext")
+}
 
 // Deadline implements context.Context, as the next three methods do.
-func (c *requestContext) Deadline() (time.Time, bool) { return c.parent.Deadline() }
+func (c *requestContext) Deadline() (time.Time, bool) { return c.request.parent.Deadline() }
 
 // Done returns the parent's channel.
-func (c *requestContext) Done() <-chan struct{} { return c.parent.Done() }
+func (c *requestContext) Done() <-chan struct{} { return c.request.parent.Done() }
 
 // Err returns the parent's error.
-func (c *requestContext) Err() error { return c.parent.Err() }
+func (c *requestContext) Err() error { return c.request.parent.Err() }
 
 type (
 	sessionKey struct{}           // the innermost Manager's session
@@ -370,18 +376,13 @@ func outerRequest(ctx context.Context) *request {
 func (c *requestContext) Value(key any) any {
 	switch key := key.(type) {
 	case sessionKey:
-		return &c.session
+		return &c.request.session
 	case managerKey:
-		if key.Manager == c.manager {
-			return &c.session
+		if key.Manager == c.request.manager {
+			return &c.request.session
 		}
 	case requestKey:
-		return (*request)(c)
+		return c.request
 	}
-	return c.parent.Value(key)
-}
-
-// Format writes only a name, whatever the verb, because the cookie must not appear in logs.
-func (c *requestContext) Format(f fmt.State, _ rune) {
-	_, _ = io.WriteString(f, "session.requestContext")
+	return c.request.parent.Value(key)
 }

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -18,32 +19,34 @@ import (
 // The zero Session works, and is not stored. Use it with NewContext to test a handler. Several goroutines may use all
 // methods at the same time.
 type Session struct {
-	request *request // nil if the session is not stored
-	probe   bool     // Config.Revalidate gets this Session
-	config  *Config  // nil for the zero Session until it is used
+	request *request    // nil if the session is not stored
+	config  *Config     // nil for the zero Session until it is used
+	probe   bool        // Config.Revalidate gets this Session
+	passive atomic.Bool // the request does not count as a use of the session
 
-	loading sync.Mutex // held while the session is loaded, also while the application's Revalidate runs; state is set under both
-	mu      sync.Mutex // never held while the application's code or the store runs
+	loading sync.Mutex // held while the session is loaded, also while the application's Revalidate runs
+	mu      sync.Mutex // never held while the application's code or the store runs; state is first set under both locks
 	state   *state     // nil until loaded, so that a request that does not use its session allocates none
 }
 
 // state is a session as its request sees it: what was loaded, and the log of changes made to it since.
 type state struct {
-	base     *Record   // the log starts from it: live, or the tombstone of a session that ended elsewhere; nil for none
-	token    Token     // opens base
-	revoked  *Record   // the tombstone that the request's cookie opens, if its session was ended from outside
-	present  bool      // the request has a cookie of the session's name, good or bad
-	expired  bool      // its cookie opened a session that had expired
-	begun    bool      // the session began in this request
-	sealed   bool      // the session is in the cookie itself
-	log      []change  // the changes that are not committed yet
-	view     draft     // base, with the log replayed on it
-	settings settings  // the settings of the changes that are committed
-	made     int       // how many changes are committed
-	doubt    *attempt  // a commit whose answer was lost
-	touchAt  time.Time // when a touch is due; zero for never, and after a touch that failed
-	unproven *unproven // stands for a bound session whose device the request can't prove
-	proved   []byte    // the secret of the session whose device the request has proved; nil for none
+	base      *Record   // the log starts from it: live, or the tombstone of a session that ended elsewhere; nil for none
+	token     Token     // opens base
+	revoked   *Record   // the tombstone that the request's cookie opens, if its session was ended from outside
+	present   bool      // the request has a cookie of the session's name, good or bad
+	expired   bool      // its cookie opened a session that had expired
+	begun     bool      // the session began in this request
+	sealed    bool      // the session is in the cookie itself
+	destroyed bool      // a Destroy was done
+	log       []change  // the changes that are not committed yet
+	view      draft     // base, with the log replayed on it
+	settings  settings  // the settings of the changes that are committed
+	made      int       // how many changes are committed
+	doubt     *attempt  // a commit whose answer was lost
+	touchAt   time.Time // when a touch is due; zero for never, and after a touch that failed
+	unproven  *unproven // stands for a bound session whose device the request can't prove
+	proved    []byte    // the secret of the session whose device the request has proved; nil for none
 
 	adoptErr  error // the old library was not reached: only a Login can be committed
 	loadErr   error // the load failed: nothing can be changed, and the error handler answers

@@ -72,7 +72,7 @@ func (w *Writer) Begin() error {
 		return nil
 	}
 	err := w.hooks.BeforeHeader()
-	if !w.started.Load() { // a store costs more than a load
+	if !w.started.Load() { // an atomic write costs more than a read
 		w.MarkStarted()
 	}
 	if err != nil {

@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"sync"
 	"testing"
@@ -176,6 +177,37 @@ func TestGuarantee14_TokensAreNotTold(t *testing.T) {
 				}
 			})
 		})
+	}
+}
+
+// fmt follows one pointer in an unexported field, for verbs that do not fit.
+func TestGuarantee14_ContextsTellNoCookie(t *testing.T) {
+	m, err := session.New(session.NewMemoryStore(), session.Config{})
+	require.NoError(t, err)
+	type job struct {
+		ctx  context.Context
+		name string
+	}
+	texts := map[string]string{}
+	w := httptest.NewRecorder()
+	m.Middleware(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		s := session.FromContext(r.Context())
+		require.NoError(t, s.Login("ada"))
+		require.NoError(t, s.Save(r.Context())) // from now on the request has the line of the cookie
+		derived, cancel := context.WithCancel(r.Context())
+		defer cancel()
+		for what, v := range map[string]any{
+			"context": r.Context(), "request": r, "job": job{r.Context(), "x"}, "pointer to a job": &job{r.Context(), "x"},
+			"derived": job{derived, "x"}, "value": job{context.WithValue(r.Context(), job{}, 1), "x"},
+		} {
+			for how, text := range told(v) {
+				texts[what+" by "+how] = text
+			}
+		}
+	})).ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/", nil))
+	require.Len(t, w.Result().Cookies(), 1)
+	for how, text := range texts {
+		require.Empty(t, kit.Leaks(text, w.Result().Cookies()[0].Value), "%s: %s", how, text)
 	}
 }
 

@@ -334,6 +334,13 @@ var rest = []mutation{
 		with: "	q.noteEvent(EventRejected, &Record{ID: token.Value()}, reason, nil)\n",
 		dies: "guarantees: TestGuarantee14_AtRest_NothingSaidHasAToken",
 	},
+	{
+		rule: "nor in a request's context",
+		file: "request.go",
+		find: "	_, _ = io.WriteString(f, \"session.requestContext\")\n",
+		with: "	_, _ = io.WriteString(f, c.request.cookie)\n",
+		dies: "guarantees: TestGuarantee14_ContextsTellNoCookie",
+	},
 }
 
 // Guarantee 15: all methods may be called from several goroutines. Application code never runs under the session's lock.

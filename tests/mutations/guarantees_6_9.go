@@ -376,8 +376,8 @@ var times = []mutation{
 	{
 		rule: "a use is noted before the handler goes on",
 		file: "load.go",
-		find: "	if st.touchAt.IsZero() || q.passive.Load() {\n		return\n	}\n	now",
-		with: "	if st.touchAt.IsZero() || !q.passive.Load() {\n		return\n	}\n	now",
+		find: "	if st.touchAt.IsZero() || q.session.passive.Load() {\n		return\n	}\n	now",
+		with: "	if st.touchAt.IsZero() || !q.session.passive.Load() {\n		return\n	}\n	now",
 		dies: "field: TestField28_AnUploadOutlastsTheIdleTime",
 	},
 	{

@@ -208,14 +208,14 @@ var operation = []mutation{
 	{
 		rule: "a passive request is no use",
 		file: "load.go",
-		find: "	if st.touchAt.IsZero() || q.passive.Load() {\n		return\n	}\n",
+		find: "	if st.touchAt.IsZero() || q.session.passive.Load() {\n		return\n	}\n",
 		with: "	if st.touchAt.IsZero() {\n		return\n	}\n",
 		dies: "operation: TestPassive_IsNoUse",
 	},
 	{
 		rule: "nor is a change that it makes",
 		file: "passive.go",
-		find: "	if q.passive.Load() {\n		return time.Time{}\n	}\n",
+		find: "	if q.session.passive.Load() {\n		return time.Time{}\n	}\n",
 		with: "",
 		dies: "operation: TestPassive_ChangesAreStoredAndAreNoUse",
 	},

@@ -4,10 +4,13 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"net/http"
+	"net/http/httptest"
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 
 	"github.com/doorman-go/session"
 	"github.com/doorman-go/session/sessiontest"
@@ -248,4 +251,49 @@ func TestLate_LogoutAfterAFailoverAndMore(t *testing.T) {
 			require.Empty(t, app.Live())
 		})
 	}
+}
+
+type saver struct{}
+
+// turnStore notes who makes each swap, and holds the first one until it is let go.
+type turnStore struct {
+	session.Store
+	turns []string
+	let   chan struct{}
+}
+
+func (s *turnStore) Swap(ctx context.Context, token session.Token, swaps ...session.Swap) (session.Token, error) {
+	who, _ := ctx.Value(saver{}).(string)
+	if s.turns = append(s.turns, who); len(s.turns) == 1 {
+		<-s.let
+	}
+	return s.Store.Swap(ctx, token, swaps...)
+}
+
+// A goroutine that saves again and again does not keep the others of its request waiting.
+func TestLate_SavesGoInTheirTurn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := &turnStore{Store: session.NewMemoryStore(), let: make(chan struct{})}
+		m, err := session.New(store, session.Config{})
+		require.NoError(t, err)
+		save := func(s *session.Session, who string) {
+			s.Set(who, rand.Int())
+			require.NoError(t, s.Save(context.WithValue(t.Context(), saver{}, who)))
+		}
+		m.Middleware(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+			s := session.FromContext(r.Context())
+			var all sync.WaitGroup
+			all.Go(func() {
+				for range 50 {
+					save(s, "busy")
+				}
+			})
+			synctest.Wait() // its first swap is held
+			all.Go(func() { save(s, "other") })
+			synctest.Wait() // the other one waits for it
+			close(store.let)
+			all.Wait()
+		})).ServeHTTP(httptest.NewRecorder(), httptest.NewRequest(http.MethodGet, "/", nil))
+		require.Equal(t, []string{"busy", "other"}, store.turns[:2])
+	})
 }
