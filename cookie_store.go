@@ -273,7 +273,7 @@ func (c *CookieStore) open(token Token) (*Record, error) {
 // all.
 type cookieCodec interface {
 	front() int                                              // bytes that seal needs in front of the plaintext
-	seal(buf []byte) (text []byte, err error)                // buf is the front and the plaintext, and is overwritten
+	seal(buf []byte) (text []byte, err error)                // buf is the front and the plaintext, and may be overwritten; text has room for a checksum
 	open(value string) (plain []byte, stale bool, err error) // stale: not opened by the first secret
 }
 
@@ -402,7 +402,7 @@ func (c signingCodec) front() int { return 0 }
 
 func (c signingCodec) seal(buf []byte) ([]byte, error) {
 	value, err := c[0].Encode(signPurpose, buf)
-	return []byte(value), err
+	return append(make([]byte, 0, len(value)+checksumSize), value...), err
 }
 
 func (c signingCodec) open(value string) (plain []byte, stale bool, err error) {
