@@ -200,3 +200,13 @@ func TestGuarantee01_TokensAreRandom(t *testing.T) {
 	}
 	require.Len(t, seen, 1000, "IDs and tokens, all different")
 }
+
+// The checksum in the cookie depends on the realm.
+func TestToken_AnotherRealmHasAnotherCookie(t *testing.T) {
+	for name, token := range map[string]Token{"server": newToken("shop"), "sealed": sealedToken("the-id", "shop", []byte("a-sealed-value"))} {
+		fresh := NewToken(token.ID(), token.Value())
+		require.Equal(t, fresh.WithRealm("shop").cookieValue(), token.cookieValue(), name)
+		require.Equal(t, token.cookieValue(), token.WithRealm("shop").cookieValue(), name)
+		require.Equal(t, fresh.WithRealm("admin").cookieValue(), token.WithRealm("admin").cookieValue(), name)
+	}
+}

@@ -103,6 +103,9 @@ const module = "github.com/doorman-go/session"
 // partOf returns the part that a sample belongs to, and the file if that is this library. An allocation belongs to the
 // function that makes it. A function of the standard library that has no part of its own counts for its caller.
 func partOf(frames []frame) (part, file string) {
+	if len(frames) == 0 || strings.HasPrefix(frames[len(frames)-1].name, "runtime/pprof.") {
+		return partNone, ""
+	}
 	allocates := false
 	for _, f := range frames {
 		switch own := ownerOf(f.name); {
@@ -118,9 +121,6 @@ func partOf(frames []frame) (part, file string) {
 		default:
 			return own, ""
 		}
-	}
-	if strings.HasPrefix(frames[len(frames)-1].name, "runtime/pprof.") {
-		return partNone, ""
 	}
 	return partSwitch, "" // only the runtime: idle processors and timers
 }

@@ -28,8 +28,12 @@ func (r *report) loadTable(b *bytes.Buffer) {
 	for _, s := range redisSubjects(&server{}) {
 		for _, op := range []operation{opRead, opWrite, opLogin} {
 			if c := r.cells[key{s.name, op, variant{}, redisGoroutines}]; c != nil {
-				own, all := summarise(c.own).median, summarise(c.cpu).median
-				t.add(s.name, string(op), micros(own), micros(max(all-own, 0)))
+				redis := make([]float64, len(c.cpu))
+				for pass := range redis {
+					redis[pass] = c.cpu[pass] - c.own[pass]
+				}
+				own, rest := summarise(c.own), summarise(redis)
+				t.add(s.name, string(op), micros(own.median)+" "+percent(own), micros(max(rest.median, 0))+" "+percent(rest))
 			}
 		}
 	}

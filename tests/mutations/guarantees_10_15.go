@@ -162,6 +162,13 @@ var inputs = []mutation{
 		dies: "advisories: TestAdvisory_OutOfOrderReplies",
 	},
 	{
+		rule: "another realm has another checksum",
+		file: "token.go",
+		find: "		t.cookie = nil",
+		with: "		_ = t.cookie",
+		dies: "root: TestToken_AnotherRealmHasAnotherCookie",
+	},
+	{
 		rule: "realms accept nothing of each other",
 		file: "token.go",
 		find: "	b = append(b, realm...)\n	b = append(b, 0)\n	b = append(b, secret...)",
