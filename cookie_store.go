@@ -272,9 +272,14 @@ func (c *CookieStore) open(token Token) (*Record, error) {
 // A cookieCodec seals and opens with the keys of one realm. It seals with the key of the first secret, and opens with
 // all.
 type cookieCodec interface {
-	front() int                                              // bytes that seal needs in front of the plaintext
-	seal(buf []byte) (text []byte, err error)                // buf is the front and the plaintext, and may be overwritten; text has room for a checksum
-	open(value string) (plain []byte, stale bool, err error) // stale: not opened by the first secret
+	// front returns how many bytes seal needs in front of the plaintext.
+	front() int
+
+	// seal seals what comes after the front of buf, which it may overwrite. The text has room for a checksum.
+	seal(buf []byte) (text []byte, err error)
+
+	// open reports with stale that the first secret did not open the value.
+	open(value string) (plain []byte, stale bool, err error)
 }
 
 type newCodecFunc func(secrets [][]byte, realm string) (cookieCodec, error)

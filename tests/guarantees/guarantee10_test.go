@@ -3,6 +3,7 @@ package guarantees_test
 import (
 	"context"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -181,5 +182,20 @@ func TestGuarantee10_WhatSaveSetStays(t *testing.T) {
 				require.Equal(t, 1, own)
 			})
 		}
+	}
+}
+
+// Caches may keep a response for everybody if its handler has returned without using the session.
+func TestGuarantee10_NoVaryWhereTheSessionWasNotUsed(t *testing.T) {
+	m, err := session.New(session.NewMemoryStore(), session.Config{})
+	require.NoError(t, err)
+	for name, h := range map[string]http.HandlerFunc{
+		"not used": func(http.ResponseWriter, *http.Request) {},
+		"read":     func(_ http.ResponseWriter, r *http.Request) { session.FromContext(r.Context()).Has("k") },
+		"written":  func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusOK) }, // it may still be used
+	} {
+		w := httptest.NewRecorder()
+		m.Middleware(h).ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/", nil))
+		require.Equal(t, name != "not used", w.Result().Header.Get("Vary") == "Cookie", name)
 	}
 }

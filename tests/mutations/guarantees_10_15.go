@@ -18,6 +18,13 @@ var cookies = []mutation{
 		dies: "field: TestField18_UsedAfterTheFirstByte",
 	},
 	{
+		rule: "no Vary where the handler has returned without using the session",
+		file: "request.go",
+		find: "		q.noteReturn()\n",
+		with: "		_ = q.noteReturn\n",
+		dies: "guarantees: TestGuarantee10_NoVaryWhereTheSessionWasNotUsed",
+	},
+	{
 		rule: "a response that sets a cookie has no-store",
 		file: "cookie.go",
 		find: "	keepFromCaches(h)\n}\n",
