@@ -209,24 +209,27 @@ func (c *Client) wait() string {
 
 func (c *Client) swapAll(swaps []Swap) call {
 	lists := listsOf(swaps)
-	keys := make([]string, 0, len(swaps)+len(lists))
+	args := make([]any, 0, 5+8*len(swaps)+3*len(lists))
+	args = append(args, nil, nil, len(swaps)+len(lists))
 	for _, s := range swaps {
-		keys = append(keys, s.Key)
-	}
-	all := newCall(swapAllScript, append(keys, lists...), len(swaps), c.wait())
-	all.args = slices.Grow(all.args, 7*len(swaps)+2*len(lists))
-	for _, s := range swaps {
-		all.args = append(all.args, s.old(), []byte(s.New), milliseconds(s.Life))
+		args = append(args, s.Key)
 	}
 	for _, list := range lists {
-		all.args = appendMembers(all.args, swaps, list)
+		args = append(args, list)
+	}
+	args = append(args, len(swaps), c.wait())
+	for _, s := range swaps {
+		args = append(args, s.old(), []byte(s.New), milliseconds(s.Life))
+	}
+	for _, list := range lists {
+		args = appendMembers(args, swaps, list)
 	}
 	for i, s := range swaps {
 		if s.publishes() {
-			all.args = append(all.args, s.Channel, i+1)
+			args = append(args, s.Channel, i+1)
 		}
 	}
-	return all
+	return call{swapAllScript, swaps[0].Key, args}
 }
 
 // listsOf returns the lists of swaps, each once.
