@@ -166,11 +166,16 @@ func (c *Config) inBindGrace(r *Record, now time.Time) bool {
 // cookie would replace the owner's cookie.
 func (q *request) dropUnproven(_ *storeContext, s *step) error {
 	if slices.ContainsFunc(s.log, func(c change) bool { return !losesNothing(c) }) {
-		q.session.mu.Lock()
-		q.addEventOf(EventUnproven, q.session.state.unproven.session, ReasonNotKept, ErrUnproven)
-		q.session.mu.Unlock()
+		q.noteDropped()
 	}
 	return q.rebase(s.base, s.token, s.n)
+}
+
+// noteDropped notes the event of changes that an unproven request has lost.
+func (q *request) noteDropped() {
+	q.session.mu.Lock()
+	defer q.session.mu.Unlock()
+	q.addEventOf(EventUnproven, q.session.state.unproven.session, ReasonNotKept, ErrUnproven)
 }
 
 // navigatedFromElsewhere reports whether a link or form of another origin led to this page. Browsers do not prove the

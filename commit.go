@@ -27,20 +27,12 @@ const maxRounds = 3
 func (q *request) commitTo(next stage) error {
 	h := q.response.Below().Header() // may run the application's code: not under the lock
 	for round := 1; ; round++ {
-		q.session.mu.Lock()
-		if next == started && q.stage == hijacked {
-			q.stage = open // the connection could not be taken over
-		}
-		if !q.pending() || round > maxRounds {
-			q.enter(next, h)
-			untold := len(q.untold) > 0
-			q.session.mu.Unlock()
+		if entered, untold := q.tryEnter(next, h, round > maxRounds); entered {
 			if untold {
 				q.tellAll()
 			}
 			return nil
 		}
-		q.session.mu.Unlock()
 		if err := q.commit(q.parent); err != nil {
 			q.fail(next, err)
 			return err
@@ -62,8 +54,17 @@ func (q *request) fail(next stage, err error) {
 	}
 }
 
-// enter starts a stage. The caller holds the session's lock.
-func (q *request) enter(next stage, h http.Header) {
+// tryEnter starts a stage, unless there is something to commit first. If anyway is true, it starts the stage in any
+// case. It reports whether it did, and whether there are events to tell.
+func (q *request) tryEnter(next stage, h http.Header, anyway bool) (entered, untold bool) {
+	q.session.mu.Lock()
+	defer q.session.mu.Unlock()
+	if next == started && q.stage == hijacked {
+		q.stage = open // the connection could not be taken over
+	}
+	if !anyway && q.pending() {
+		return false, false
+	}
 	if next == started && q.stage == open {
 		q.completeHeader(h)
 		q.response.MarkStarted()
@@ -72,6 +73,7 @@ func (q *request) enter(next stage, h http.Header) {
 		q.reportNotKept(ErrResponseStarted)
 	}
 	q.stage = max(q.stage, next)
+	return true, len(q.untold) > 0
 }
 
 // unsaved reports whether there are changes that were not committed and that no error has reported yet.
@@ -377,10 +379,8 @@ func (q *request) replayUnlocked(d *draft, log []change) error {
 // save commits now. If no commit has told whether the session is still valid, it asks the store.
 func (q *request) save(ctx context.Context) error {
 	defer q.tellAll()
-	q.session.mu.Lock()
-	pending, finished := q.pending(), q.stage == finished
-	q.session.mu.Unlock()
-	if finished {
+	pending, over := q.unsent()
+	if over {
 		return ErrResponseStarted
 	}
 	if pending {
@@ -392,6 +392,13 @@ func (q *request) save(ctx context.Context) error {
 		}
 	}
 	return q.ask(ctx)
+}
+
+// unsent reports whether there is something to commit, and whether the request is over.
+func (q *request) unsent() (pending, over bool) {
+	q.session.mu.Lock()
+	defer q.session.mu.Unlock()
+	return q.pending(), q.stage == finished
 }
 
 // asked reports whether the commit has found out if the session is still valid. The error is ErrSessionEnded if it is

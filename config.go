@@ -164,7 +164,8 @@ type Config struct {
 	// Logger gets warnings and errors. The default is slog.Default.
 	Logger *slog.Logger
 
-	// Clock tells the time. The default is time.Now.
+	// Clock tells the time. It may be called while the session is locked, so it must not use the session. The default is
+	// time.Now.
 	Clock func() time.Time
 }
 

@@ -188,13 +188,18 @@ func (q *request) finish() {
 	if err == nil {
 		return
 	}
-	q.session.mu.Lock()
-	if st := q.session.state; cmp.Or(st.loadErr, st.adoptErr) == nil { // else there was nothing to keep
-		q.reportNotKept(err)
-	}
-	q.session.mu.Unlock()
+	q.noteNotKept(err)
 	q.endDestroyed(err)
 	q.tellAll()
+}
+
+// noteNotKept reports that the changes made after the response had started are lost, if there was a session to keep them.
+func (q *request) noteNotKept(err error) {
+	q.session.mu.Lock()
+	defer q.session.mu.Unlock()
+	if st := q.session.state; cmp.Or(st.loadErr, st.adoptErr) == nil {
+		q.reportNotKept(err)
+	}
 }
 
 // noteReturn notes that the handler has returned without starting the response. From now on only a goroutine that
@@ -208,25 +213,33 @@ func (q *request) noteReturn() {
 // abandon ends the request after a panic. It saves no values, but it does a logout. It does nothing if the panic came
 // after the last commit.
 func (q *request) abandon() {
-	q.session.mu.Lock()
-	done := q.stage == finished
-	q.session.mu.Unlock()
-	if done {
+	if q.isFinished() {
 		return
 	}
 	q.endDestroyed(nil)
-	h := q.response.Below().Header()
+	q.finishUnsaved(q.response.Below().Header())
+	q.tellAll()
+}
+
+func (q *request) isFinished() bool {
 	q.session.mu.Lock()
-	if q.stage != open && q.unsaved() { // before the header is sent, the answer to the panic tells the client
-		q.reportNotKept(ErrResponseStarted)
-	}
+	defer q.session.mu.Unlock()
+	return q.stage == finished
+}
+
+// finishUnsaved closes a request that has panicked.
+func (q *request) finishUnsaved(h http.Header) {
+	q.session.mu.Lock()
+	defer q.session.mu.Unlock()
+	lost := q.stage != open && q.unsaved() // before the header is sent, the answer to the panic tells the client
 	if q.stage == open && q.cookie != "" { // else a session that Save stored would be lost
 		setCookie(h, q.manager.config.Name, q.cookie)
 		q.completeBinding(h)
 	}
 	q.stage = finished
-	q.session.mu.Unlock()
-	q.tellAll()
+	if lost {
+		q.reportNotKept(ErrResponseStarted)
+	}
 }
 
 // isHead reports whether the request is a HEAD.

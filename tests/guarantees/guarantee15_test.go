@@ -166,3 +166,81 @@ func TestGuarantee15_TheWriterBelowMayUseTheSession(t *testing.T) {
 		})
 	}
 }
+
+// A clock is the application's too. Where it panics, the request does, and holds no lock afterwards.
+func TestGuarantee15_AClockThatPanics(t *testing.T) {
+	sealed, err := session.NewCookieStore(kit.SecretOne)
+	require.NoError(t, err)
+	for name, use := range clockUses() {
+		for _, store := range []session.Store{session.NewMemoryStore(), sealed} {
+			t.Run(fmt.Sprintf("%s, %T", name, store), func(t *testing.T) {
+				for healthy := 0; panicsAfter(t, store, use, healthy); healthy++ {
+				}
+			})
+		}
+	}
+}
+
+func clockUses() map[string]http.HandlerFunc {
+	of := func(use func(w http.ResponseWriter, s *session.Session)) http.HandlerFunc {
+		return func(w http.ResponseWriter, r *http.Request) { use(w, session.FromContext(r.Context())) }
+	}
+	return map[string]http.HandlerFunc{
+		"read":    of(func(_ http.ResponseWriter, s *session.Session) { s.Has("cart") }),
+		"set":     of(func(_ http.ResponseWriter, s *session.Session) { s.Set("cart", 2) }),
+		"save":    of(func(_ http.ResponseWriter, s *session.Session) { _ = s.Save(context.Background()) }),
+		"login":   of(func(_ http.ResponseWriter, s *session.Session) { _ = s.Login("bob") }),
+		"destroy": of(func(_ http.ResponseWriter, s *session.Session) { _ = s.Destroy() }),
+		"set late": of(func(w http.ResponseWriter, s *session.Session) {
+			kit.WriteOK(w, nil)
+			s.Set("cart", 2)
+			s.SetPersistent(true) // needs a cookie, so that it is reported as lost
+		}),
+	}
+}
+
+// panicsAfter makes a request whose clock panics after some healthy readings, and reports whether it came to that.
+func panicsAfter(t *testing.T, store session.Store, use http.HandlerFunc, healthy int) (panicked bool) {
+	var ahead time.Duration
+	left := 1 << 30
+	app, err := session.New(store, session.Config{Secure: session.Off, Persistent: true, Logger: kit.QuietSlog(),
+		OnEvent: func(context.Context, session.Event) {},
+		Clock: func() time.Time {
+			if left--; left < 0 {
+				panicked = true
+				panic("clock")
+			}
+			return time.Now().Add(ahead)
+		},
+	})
+	require.NoError(t, err)
+	var cookie *http.Cookie
+	seed := httptest.NewRecorder()
+	app.Middleware(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		require.NoError(t, session.FromContext(r.Context()).Login("ada"))
+	})).ServeHTTP(seed, kit.Fresh("/"))
+	cookie = seed.Result().Cookies()[0]
+	ahead, left = 10*time.Minute, healthy // a touch is due
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		var s *session.Session
+		defer func() {
+			_ = recover()
+			left = 1 << 30
+			s.Keys()
+		}()
+		request := kit.Fresh("/")
+		request.AddCookie(cookie)
+		app.Middleware(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			s = session.FromContext(r.Context())
+			use(w, r)
+		})).ServeHTTP(httptest.NewRecorder(), request)
+	}()
+	select {
+	case <-ended:
+	case <-time.After(10 * time.Second):
+		require.FailNow(t, "the request hangs", "after %d readings of the clock", healthy)
+	}
+	return panicked
+}

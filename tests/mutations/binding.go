@@ -68,8 +68,8 @@ var binding = []mutation{
 	{
 		rule: "what it sets is told",
 		file: "bind.go",
-		find: "		q.addEventOf(EventUnproven, q.session.state.unproven.session, ReasonNotKept, ErrUnproven)\n",
-		with: "",
+		find: "		q.noteDropped()\n",
+		with: "		_ = q.noteDropped\n",
 		dies: "binding: TestBinding_WhatAnUnprovenRequestSetsIsReported",
 	},
 	{

@@ -401,4 +401,11 @@ var concurrency = []mutation{
 		with: "	return s.lifecycle(func(st *state) error {\n		if s.cookieSent() {",
 		dies: "field: TestField33_WhatRevalidateMayNotDo",
 	},
+	{
+		rule: "a clock that panics leaves no lock held",
+		file: "request.go",
+		find: "	defer q.session.mu.Unlock()\n	if st := q.session.state; cmp.Or(st.loadErr, st.adoptErr) == nil {\n		q.reportNotKept(err)\n	}\n",
+		with: "	if st := q.session.state; cmp.Or(st.loadErr, st.adoptErr) == nil {\n		q.reportNotKept(err)\n	}\n	q.session.mu.Unlock()\n",
+		dies: "guarantees: TestGuarantee15_AClockThatPanics",
+	},
 }

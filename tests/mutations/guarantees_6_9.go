@@ -200,8 +200,8 @@ var losses = []mutation{
 	{
 		rule: "what can't be saved is reported",
 		file: "request.go",
-		find: "		q.reportNotKept(err)\n	}\n	q.session.mu.Unlock()\n	q.endDestroyed(err)",
-		with: "	}\n	q.session.mu.Unlock()\n	q.endDestroyed(err)",
+		find: "	q.noteNotKept(err)\n",
+		with: "	_ = q.noteNotKept\n",
 		dies: "guarantees: TestGuarantee07_NothingLostSilently_Reported",
 	},
 	{
