@@ -2,7 +2,6 @@ package redisclient
 
 import (
 	"context"
-	"errors"
 	"net"
 	"sync"
 	"sync/atomic"
@@ -28,9 +27,10 @@ type Cache struct {
 	entries map[string]*entry
 	reads   map[string]*Read // reads under way, by key; the value of a read that is not here any more must not be kept
 
-	subscriber *redis.Client
-	cancel     context.CancelFunc
-	ended      sync.WaitGroup
+	client  *redis.Client // for the notices only
+	notices subscription
+	cancel  context.CancelFunc
+	ended   sync.WaitGroup
 }
 
 type entry struct {
@@ -50,10 +50,7 @@ type Read struct {
 
 const (
 	invalidations = "__redis__:invalidate" // a RESP2 connection gets its notices on this channel
-	heartbeat     = time.Second            // after this silence the server is asked; after two it counts as dead
-	minPause      = 10 * time.Millisecond  // before the next connection
-	maxPause      = time.Second
-	evictionTries = 8 // how many entries are compared; the one that was not used for the longest time is dropped
+	evictionTries = 8                      // how many entries are compared; the one that was not used for the longest time is dropped
 )
 
 var cacheEpoch = time.Now()
@@ -76,7 +73,13 @@ func newCache(client *redis.Client, prefix string, options CacheOptions) *Cache 
 		return dial(ctx, network, addr)
 	}
 	c.empty(false)
-	c.subscriber = redis.NewClient(&o)
+	c.client = redis.NewClient(&o)
+	c.notices = subscription{
+		client: c.client, channel: invalidations, beat: time.Second,
+		began:   func() { c.empty(true) }, // the server reports each write from now on
+		message: func(m *redis.Message) { c.Drop(m.PayloadSlice...) },
+		lost:    func(error) { c.empty(false) },
+	}
 	return c
 }
 
@@ -186,13 +189,13 @@ func (c *Cache) empty(alive bool) {
 
 // start subscribes, and keeps the subscription up until close.
 func (c *Cache) start(ctx context.Context) error {
-	subscription, err := c.subscribe(ctx)
+	connection, err := c.notices.open(ctx)
 	if err != nil {
 		return err
 	}
 	running, cancel := context.WithCancel(context.Background())
 	c.cancel = cancel
-	c.ended.Go(func() { c.keepSubscribed(running, subscription) })
+	c.ended.Go(func() { c.notices.keep(running, connection) })
 	return nil
 }
 
@@ -201,80 +204,5 @@ func (c *Cache) close() error {
 		c.cancel()
 	}
 	c.ended.Wait()
-	return c.subscriber.Close()
-}
-
-// keepSubscribed listens, and subscribes again whenever the connection is lost.
-func (c *Cache) keepSubscribed(ctx context.Context, subscription *redis.PubSub) {
-	for {
-		c.listen(ctx, subscription)
-		if subscription = c.resubscribe(ctx); subscription == nil {
-			return
-		}
-	}
-}
-
-// resubscribe tries until there is a subscription, or returns nil when ctx has ended.
-func (c *Cache) resubscribe(ctx context.Context) *redis.PubSub {
-	for pause := minPause; ; pause = min(2*pause, maxPause) {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-time.After(pause):
-		}
-		attempt, cancel := context.WithTimeout(ctx, 2*heartbeat)
-		subscription, err := c.subscribe(attempt)
-		cancel()
-		if err == nil {
-			return subscription
-		}
-	}
-}
-
-// subscribe returns a subscription that the server has confirmed. From then on the server reports each write, so values
-// may be kept.
-func (c *Cache) subscribe(ctx context.Context) (*redis.PubSub, error) {
-	subscription := c.subscriber.Subscribe(ctx) // without channels, so that it does not connect yet
-	err := subscription.Subscribe(ctx, invalidations)
-	if err == nil {
-		_, err = subscription.Receive(ctx)
-	}
-	if err != nil {
-		return nil, errors.Join(err, subscription.Close())
-	}
-	c.empty(true)
-	return subscription, nil
-}
-
-// listen takes notices until the connection fails, or ctx ends.
-func (c *Cache) listen(ctx context.Context, subscription *redis.PubSub) {
-	stop := context.AfterFunc(ctx, func() { _ = subscription.Close() })
-	defer func() {
-		if stop() {
-			_ = subscription.Close()
-		}
-	}()
-	defer c.empty(false)
-	for asked := false; ; {
-		message, err := subscription.ReceiveTimeout(ctx, heartbeat)
-		switch {
-		case err == nil:
-			asked = false
-		case !isTimeout(err) || asked || subscription.Ping(ctx) != nil:
-			return
-		default:
-			asked = true
-		}
-		switch message := message.(type) {
-		case *redis.Message:
-			c.Drop(message.PayloadSlice...)
-		case *redis.Subscription:
-			c.empty(true) // the client has connected again by itself
-		}
-	}
-}
-
-func isTimeout(err error) bool {
-	var network net.Error
-	return errors.As(err, &network) && network.Timeout()
+	return c.client.Close()
 }
