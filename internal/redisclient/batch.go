@@ -207,12 +207,31 @@ func (b *batcher) execBatch(batch []*queued) {
 		ctx, cancel = context.WithDeadline(ctx, first)
 		defer cancel()
 	}
+	var panicked error
 	if p.Len() > 0 {
 		b.batches.Add(1)
 		b.batched.Add(uint64(p.Len()))
-		_, _ = p.Exec(ctx) // each command has its own error
+		panicked = execPipeline(ctx, p)
 	}
 	for _, q := range taken {
+		if panicked != nil {
+			q.cmd.SetErr(panicked)
+		}
 		q.done <- struct{}{}
 	}
+}
+
+// errPanicked does not have what the client panicked with, because that may hold a secret.
+var errPanicked = errors.New("session: the Redis client panicked")
+
+// execPipeline runs the commands, each of which has its own error. It turns a panic of the client's hooks into an error,
+// because no request owns this goroutine. Each request then tries alone, and if that panics too, it is the request's.
+func execPipeline(ctx context.Context, p redis.Pipeliner) (panicked error) {
+	defer func() {
+		if recover() != nil {
+			panicked = errPanicked
+		}
+	}()
+	_, _ = p.Exec(ctx)
+	return nil
 }

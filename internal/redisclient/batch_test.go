@@ -280,3 +280,34 @@ func TestBatch_DoesNotYieldAfterALongYield(t *testing.T) {
 	b.fillBatch()
 	require.Equal(t, 4, yields)
 }
+
+// hooked is a client's hook that calls before with each pipeline.
+type hooked struct {
+	redis.Hook
+	before func()
+}
+
+func (h hooked) DialHook(next redis.DialHook) redis.DialHook          { return next }
+func (h hooked) ProcessHook(next redis.ProcessHook) redis.ProcessHook { return next }
+func (h hooked) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return func(ctx context.Context, cmds []redis.Cmder) error {
+		h.before()
+		return next(ctx, cmds)
+	}
+}
+
+// A hook of the application's client may panic. Nothing else does, and each command goes alone then.
+func TestBatch_AHookThatPanics(t *testing.T) {
+	server := redistest.Start(t)
+	client := patient(t, server).Redis()
+	c := made(t, client, 0)
+	swapped(t, c, first("a", "0", "a"))
+	var panics atomic.Int64
+	client.AddHook(hooked{before: func() {
+		panics.Add(1)
+		panic("hook")
+	}})
+	together(server, 50, func(int) { require.Equal(t, "a", got(t, c, "a")) })
+	require.Positive(t, panics.Load())
+	require.Zero(t, c.Stats().Waiting)
+}
