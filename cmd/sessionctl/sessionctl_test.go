@@ -175,6 +175,7 @@ func TestSessions_OfAnotherRealmAreLeftAlone(t *testing.T) {
 	one := &command{in: strings.NewReader(""), out: &out, err: &errs, env: os.Getenv, now: time.Now}
 	require.Equal(t, exitOK, one.run(t.Context(), []string{"-store", server.URL(), "-realm", "blog", "-yes", "revoke-all"}), errs.String())
 	require.Equal(t, "Ended 0 sessions.\n", out.String())
+	require.Contains(t, errs.String(), "Sessions in encrypted cookies can't be ended from here")
 	c := &terminal{T: t, url: server.URL()}
 	require.Contains(t, c.does("count"), "1 session,")
 	require.Contains(t, c.does("-prefix", "other:", "count"), "0 sessions")

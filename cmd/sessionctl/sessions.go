@@ -204,6 +204,10 @@ func (c *command) ended(n int) error {
 		return json.NewEncoder(c.out).Encode(map[string]int{"ended": n})
 	}
 	_, err := fmt.Fprintf(c.out, "Ended %s.\n", plural(n, "session"))
+	if n == 0 {
+		_, _ = fmt.Fprintln(c.err, "There was none in this store, with this realm and prefix. Sessions in encrypted cookies can't be ended from here: "+
+			"call RevokeUser in the program, or replace the secret.")
+	}
 	return err
 }
 
