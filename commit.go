@@ -59,9 +59,6 @@ func (q *request) fail(next stage, err error) {
 func (q *request) tryEnter(next stage, h http.Header, anyway bool) (entered, untold bool) {
 	q.session.mu.Lock()
 	defer q.session.mu.Unlock()
-	if next == started && q.stage == hijacked {
-		q.stage = open // the connection could not be taken over
-	}
 	if !anyway && q.pending() {
 		return false, false
 	}

@@ -108,7 +108,9 @@ func (q *request) BeforeHijack(headerSent bool) error {
 	q.setStage(open, hijacked)
 	err := q.commitTo(hijacked)
 	if err != nil {
-		q.setStage(hijacked, open)
+		if !headerSent { // else an earlier Hijack may have taken the connection over
+			q.HijackFailed()
+		}
 		q.tellAll()
 	}
 	if errors.Is(err, ErrResponseStarted) {
@@ -116,6 +118,9 @@ func (q *request) BeforeHijack(headerSent bool) error {
 	}
 	return err
 }
+
+// HijackFailed implements responsewriter.Hooks.
+func (q *request) HijackFailed() { q.setStage(hijacked, open) }
 
 // setStage moves the response to another stage, if its stage is from.
 func (q *request) setStage(from, to stage) {

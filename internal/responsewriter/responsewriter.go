@@ -21,6 +21,10 @@ type Hooks interface {
 	// error the connection is not taken over, and the handler can still write the response.
 	BeforeHijack(headerSent bool) error
 
+	// HijackFailed is called after BeforeHijack if the connection was not taken over and no header was sent: the
+	// handler can still write the response.
+	HijackFailed()
+
 	// AnswerFailure writes the response to a request whose BeforeHeader failed, to the writer below. Nothing that the
 	// handler writes after that gets through. The handler can still change a header that it got earlier, so the caller
 	// restores that header.
@@ -148,6 +152,11 @@ func (r *response) hijack() (net.Conn, *bufio.ReadWriter, error) {
 	if r.failed != nil {
 		return nil, nil, r.failed.err
 	}
+	defer func() {
+		if !r.started.Load() {
+			r.hooks.HijackFailed()
+		}
+	}()
 	if err := r.hooks.BeforeHijack(r.started.Load()); err != nil {
 		return nil, nil, err
 	}

@@ -23,6 +23,7 @@ type hooks struct {
 	responsewriter.Writer
 	headerErr, hijackErr error
 	headers, hijacks     int
+	hijacksFailed        int
 	headerSent           bool // what BeforeHijack was told
 	answered             error
 	during               func() // runs in BeforeHeader
@@ -44,6 +45,8 @@ func (h *hooks) BeforeHijack(headerSent bool) error {
 	h.headerSent = headerSent
 	return h.hijackErr
 }
+
+func (h *hooks) HijackFailed() { h.hijacksFailed++ }
 
 func (h *hooks) AnswerFailure(w http.ResponseWriter, err error) {
 	h.answered = err
@@ -388,6 +391,7 @@ func TestGuarantee08_Hijack(t *testing.T) {
 		require.True(t, h.Started())
 		require.NoError(t, h.Begin())
 		require.Equal(t, headerSent, h.headers == 1, "after it there is no header to come before")
+		require.Equal(t, !headerSent, h.hijacksFailed == 1)
 	}
 }
 
@@ -402,6 +406,7 @@ func TestGuarantee08_HijackThatFailsStartsNothing(t *testing.T) {
 	_, _, err := http.NewResponseController(w).Hijack()
 	require.Equal(t, io.ErrClosedPipe, err)
 	require.False(t, h.Started())
+	require.Equal(t, 1, h.hijacksFailed)
 	_, err = io.WriteString(w, "no upgrade")
 	require.NoError(t, err)
 	require.Equal(t, "yes", recorder.Header().Get("X-Committed"))

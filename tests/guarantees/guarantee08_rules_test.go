@@ -325,3 +325,48 @@ func TestGuarantee08_HijackThatFailsLeavesTheCookie(t *testing.T) {
 	require.Equal(t, http.StatusOK, rec.Code)
 	requireSessionCookie(t, rec.Header())
 }
+
+// All that needs a cookie works again after that.
+func TestGuarantee08_HijackThatFailsLeavesTheSession(t *testing.T) {
+	for name, do := range map[string]func(*session.Session) error{
+		"Login":      func(s *session.Session) error { return s.Login("ada") },
+		"Regenerate": (*session.Session).Regenerate,
+		"Destroy":    (*session.Session).Destroy,
+		"Save":       func(s *session.Session) error { s.SetPersistent(true); return s.Save(t.Context()) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			app := newPages(t)
+			rec := httptest.NewRecorder()
+			app.ServeTo(unhijackable{rec}, app.Start(), func(w http.ResponseWriter, r *http.Request, s *session.Session) {
+				_, _, err := http.NewResponseController(w).Hijack()
+				require.ErrorIs(t, err, io.ErrClosedPipe)
+				require.NoError(t, do(s))
+				kit.WriteOK(w, r)
+			})
+			require.Equal(t, http.StatusOK, rec.Code)
+			requireSessionCookie(t, rec.Header())
+		})
+	}
+}
+
+// hijackable is a writer whose connection can be taken over.
+type hijackable struct{ *httptest.ResponseRecorder }
+
+func (hijackable) Hijack() (net.Conn, *bufio.ReadWriter, error) { return nil, nil, nil }
+
+// A connection that was taken over stays so, whatever becomes of another Hijack.
+func TestGuarantee08_AnotherHijackThatFails(t *testing.T) {
+	app := newPages(t)
+	cookie := app.Start()
+	app.ServeTo(hijackable{httptest.NewRecorder()}, cookie, func(w http.ResponseWriter, _ *http.Request, s *session.Session) {
+		_, _, err := http.NewResponseController(w).Hijack()
+		require.NoError(t, err)
+		breakStore(app)
+		s.Set("late", 1)
+		_, _, err = http.NewResponseController(w).Hijack()
+		require.ErrorIs(t, err, kit.ErrDown)
+		app.Store().Mend()
+		require.ErrorIs(t, s.Login("ada"), session.ErrResponseStarted)
+	})
+	require.Equal(t, []string{"cart", "late"}, app.Look(cookie).Keys)
+}

@@ -279,6 +279,20 @@ var streams = []mutation{
 		dies: "field: TestField25_WhatIsLeftInTheRequestReachesThoseOutside",
 	},
 	{
+		rule: "after a Hijack that failed the session can be used as before",
+		file: "request.go",
+		find: "func (q *request) HijackFailed() { q.setStage(hijacked, open) }",
+		with: "func (q *request) HijackFailed() { _ = q.setStage }",
+		dies: "guarantees: TestGuarantee08_HijackThatFailsLeavesTheSession|TestGuarantee08_HijackThatFailsLeavesTheCookie",
+	},
+	{
+		rule: "a connection that was taken over stays so",
+		file: "request.go",
+		find: "		if !headerSent { // else",
+		with: "		if true { // else",
+		dies: "guarantees: TestGuarantee08_AnotherHijackThatFails",
+	},
+	{
 		rule: "Hijack keeps what was set",
 		file: "request.go",
 		find: "	err := q.commitTo(hijacked)\n",
