@@ -308,8 +308,11 @@ func (q *request) addLine(level slog.Level, message string, err error, args ...a
 	})
 }
 
-// tellAll tells the events and log lines in untold, and those that are added meanwhile. It stops after maxRounds,
-// because OnEvent may change the session at each event and so cause the next event.
+// maxTold is how many events and log lines tellAll tells before it leaves what was added meanwhile.
+const maxTold = 200
+
+// tellAll tells the events and log lines in untold, and those that are added meanwhile, by other goroutines too. It stops
+// after maxTold and maxRounds, because OnEvent may change the session at each event and so cause the next events.
 func (q *request) tellAll() {
 	q.session.mu.Lock()
 	defer q.session.mu.Unlock()
@@ -318,8 +321,9 @@ func (q *request) tellAll() {
 	}
 	q.telling = true
 	defer func() { q.telling = false }()
-	for round := 0; round < maxRounds && len(q.untold) > 0; round++ {
+	for round, told := 0, 0; (round < maxRounds || told < maxTold) && len(q.untold) > 0; round++ {
 		untold := q.untold
+		told += len(untold)
 		q.untold = nil
 		q.tellUnlocked(untold)
 	}

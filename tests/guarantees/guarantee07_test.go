@@ -212,3 +212,47 @@ func TestGuarantee07_LateAndNotPersistent(t *testing.T) {
 		})
 	}
 }
+
+// A change that comes while OnEvent is busy with the one before is told of too.
+func TestGuarantee07_LateWritesWhileOnEventIsBusy(t *testing.T) {
+	const writes = 20
+	busy, resume, ended := make(chan struct{}), make(chan struct{}), make(chan struct{})
+	app := kit.New(t, session.Config{OnEvent: func(_ context.Context, e session.Event) {
+		if e.Kind == session.EventLateWrite {
+			busy <- struct{}{}
+			<-resume
+		}
+	}}, session.NewMemoryStore())
+	var kept *session.Session
+	app.Do(app.Login("ada"), func(s *session.Session) { kept = s })
+	go func() {
+		defer close(ended)
+		kept.Set("late", 1)
+	}()
+	for n := 2; n <= writes; n++ {
+		select {
+		case <-busy:
+		case <-ended:
+			require.FailNow(t, "one was not told of", "after %d", n-2)
+		}
+		kept.Set("late", n)
+		resume <- struct{}{}
+	}
+	<-busy
+	resume <- struct{}{}
+	<-ended
+	require.Equal(t, writes, app.Count(session.EventLateWrite))
+}
+
+// An OnEvent whose every event causes another one does not run for ever.
+func TestGuarantee07_OnEventThatCausesEvents(t *testing.T) {
+	app := kit.New(t, session.Config{Logger: kit.QuietSlog(), OnEvent: func(ctx context.Context, e session.Event) {
+		if e.Kind == session.EventLateWrite {
+			session.FromContext(ctx).Set("late", 2)
+		}
+	}}, session.NewMemoryStore())
+	var kept *session.Session
+	app.Do(app.Login("ada"), func(s *session.Session) { kept = s })
+	kept.Set("late", 1)
+	require.Positive(t, app.Count(session.EventLateWrite))
+}

@@ -212,6 +212,13 @@ var losses = []mutation{
 		dies: "guarantees: TestGuarantee07_LateWrites|TestGuarantee07_NothingLostSilently_Reported",
 	},
 	{
+		rule: "what comes while OnEvent is busy is told too",
+		file: "request.go",
+		find: "(round < maxRounds || told < maxTold)",
+		with: "round < maxRounds",
+		dies: "guarantees: TestGuarantee07_LateWritesWhileOnEventIsBusy",
+	},
+	{
 		rule: "a change after the handler is reported",
 		file: "session.go",
 		find: "		s.request.reportLate(op)\n",
