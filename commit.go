@@ -158,19 +158,27 @@ func (q *request) commit(ctx context.Context) error {
 // commitSteps runs the steps. If asking is not nil, it is called before each step that asks the store.
 func (q *request) commitSteps(call *storeContext, asking func()) error {
 	goal := -1
+	var late error
 	for {
 		s, err := q.nextStep(&goal)
 		if err != nil || s == nil {
-			return err
+			return cmp.Or(err, late)
 		}
 		if asking != nil && !s.local {
 			asking()
 		}
-		if err := s.run(q, call, s); err != nil {
+		switch err := s.run(q, call, s); {
+		case errors.Is(err, errCookieNotSent):
+			late = ErrResponseStarted // the other steps may need no cookie
+		case err != nil:
 			return err
 		}
 	}
 }
+
+// errCookieNotSent is the error of a step that was made, except that the cookie should have another lifetime, and can't
+// be sent any more.
+var errCookieNotSent = errors.New("session: the cookie's lifetime can't be changed any more")
 
 // A step is what a commit does next. It commits the first part of the log at once. The fields say which part, and from
 // which state the step starts.

@@ -293,6 +293,9 @@ func (q *request) settle(call *storeContext, s *step, stored *Record, token Toke
 	if s.logsIn() || s.adopts() && stored.User != "" {
 		q.enforceMaxPerUser(call, stored)
 	}
+	if err == nil && !open && s.base != nil && changesCookie(s) {
+		return errCookieNotSent
+	}
 	return err
 }
 

@@ -213,6 +213,29 @@ func TestGuarantee07_LateAndNotPersistent(t *testing.T) {
 	}
 }
 
+// The same holds where the answer to the commit was lost, and another one finds out that it was made.
+func TestGuarantee07_LateAndNotPersistentAfterALostAnswer(t *testing.T) {
+	for name, save := range map[string]bool{"saved": true, "at the end": false} {
+		t.Run(name, func(t *testing.T) {
+			app := kit.New(t, session.Config{}, session.NewMemoryStore())
+			cookie := app.Login("ada")
+			app.Events()
+			app.Request(0, cookie, kit.Begun(func(s *session.Session) {
+				s.SetPersistent(true)
+				s.Set("late", 1)
+				app.Store().Lose()
+				require.Error(t, s.Save(t.Context()))
+				s.Set("later", 1)
+				if save {
+					require.ErrorIs(t, s.Save(t.Context()), session.ErrResponseStarted)
+				}
+			}))
+			require.Equal(t, !save, app.Count(session.EventLateWrite) == 1)
+			require.Equal(t, []string{"cart", "late", "later"}, app.Look(cookie).Keys)
+		})
+	}
+}
+
 // A change that comes while OnEvent is busy with the one before is told of too.
 func TestGuarantee07_LateWritesWhileOnEventIsBusy(t *testing.T) {
 	const writes = 20

@@ -198,6 +198,13 @@ var losses = []mutation{
 		dies: "guarantees: TestGuarantee07_LateAndNotPersistent",
 	},
 	{
+		rule: "nor where the answer to its commit was lost",
+		file: "commit_steps.go",
+		find: "	if err == nil && !open && s.base != nil && changesCookie(s) {",
+		with: "	if false && s.base != nil && changesCookie(s) {",
+		dies: "guarantees: TestGuarantee07_LateAndNotPersistentAfterALostAnswer",
+	},
+	{
 		rule: "what can't be saved is reported",
 		file: "request.go",
 		find: "	q.noteNotKept(err)\n",
