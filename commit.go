@@ -242,7 +242,7 @@ func (q *request) nextStep(goal *int) (*step, error) {
 	case st.made < *goal:
 		return q.planChanges()
 	case q.touchDue():
-		return q.newStep(len(st.log), (*request).commitTouch), nil
+		return q.newStep(0, (*request).commitTouch), nil // what was noted since the commit began is left to the next one
 	}
 	return nil, nil
 }

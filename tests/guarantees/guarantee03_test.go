@@ -360,3 +360,31 @@ func TestGuarantee03_AHeadTakesNoMessage(t *testing.T) {
 	}
 	b.Must(func(s *session.Session) { require.Empty(t, s.Flashes()) })
 }
+
+// What is set while the commit of a touch looks at the session again is not lost with it.
+func TestGuarantee03_SetDuringATouch(t *testing.T) {
+	app := kit.New(t, session.Config{}, session.NewMemoryStore())
+	cookie := app.Login("ada")
+	app.Events()
+	resp := app.Request(0, cookie, func(w http.ResponseWriter, r *http.Request, s *session.Session) {
+		require.Equal(t, "ada", s.User())
+		app.Clock.Advance(40 * time.Minute)
+		require.Equal(t, "ada", app.User(cookie)) // another request uses it
+		app.Clock.Advance(40 * time.Minute)
+		set := false
+		app.Store().Intercept(func(_ context.Context, op sessiontest.Op, call func() error) error {
+			err := call()
+			if op == sessiontest.Load && !set {
+				set = true
+				s.Set("late", 1)
+			}
+			return err
+		})
+		kit.WriteOK(w, r)
+		require.True(t, set)
+	})
+	require.Equal(t, http.StatusOK, resp.StatusCode)
+	app.Store().Mend()
+	require.Empty(t, app.Happened())
+	require.Equal(t, []string{"cart", "late"}, app.Look(cookie).Keys)
+}

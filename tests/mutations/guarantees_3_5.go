@@ -10,6 +10,13 @@ var updates = []mutation{
 		dies: "guarantees: TestGuarantee03_NoLostUpdates",
 	},
 	{
+		rule: "a touch takes nothing off the log",
+		file: "commit.go",
+		find: "		return q.newStep(0, (*request).commitTouch), nil",
+		with: "		return q.newStep(len(st.log), (*request).commitTouch), nil",
+		dies: "guarantees: TestGuarantee03_SetDuringATouch",
+	},
+	{
 		rule: "a new ID takes over what others wrote meanwhile",
 		file: "commit_new_id.go",
 		find: "	view := s.draft(c, old)\n",
