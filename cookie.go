@@ -140,9 +140,16 @@ func hasToken(lines []string, token string) bool {
 	return false
 }
 
-// completeHeader completes the header of a response that depends on the session, or may still come to depend on it. It
-// sets the cookie only now, because the handler could overwrite an earlier line. The caller holds the session's lock.
+// completeHeader completes the header of a response whose session was committed. The caller holds the session's lock,
+// here and in completeOwn.
 func (q *request) completeHeader(h http.Header) {
+	q.completeOwn(h)
+	q.removeOldCookies(h)
+}
+
+// completeOwn completes the header of a response that depends on the session, or may still come to depend on it. It sets
+// the cookie only now, because the handler could overwrite an earlier line.
+func (q *request) completeOwn(h http.Header) {
 	if q.session.state != nil || !q.returned {
 		varyByCookie(h, &q.vary)
 	}
@@ -152,7 +159,6 @@ func (q *request) completeHeader(h http.Header) {
 		q.addLine(slog.LevelWarn, "session: a Set-Cookie of the session's name was dropped, which came from the handler, or from a server "+
 			"behind it: it would sign the user out", errForeignCookie)
 	}
-	q.removeOldCookies(h)
 	q.completeBinding(h)
 	if st := q.session.state; st != nil && st.destroyed && q.manager.config.ClearSiteData {
 		h.Set("Clear-Site-Data", q.siteData())

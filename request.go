@@ -155,18 +155,20 @@ func (q *request) AnswerFailure(w http.ResponseWriter, err error) {
 		w.WriteHeader(http.StatusServiceUnavailable)
 		return
 	}
-	varyByCookie(h, &q.vary)
-	q.session.mu.Lock()
-	if q.cookie != "" {
-		setCookie(h, q.manager.config.Name, q.cookie) // else a session that Save stored would be lost
-	}
-	q.completeBinding(h)
-	q.session.mu.Unlock()
+	q.completeFailure(h)
 	if errors.Is(err, errAskAgain) {
 		q.answerAskAgain(w)
 		return
 	}
 	q.manager.config.ErrorHandler(w, &q.inner, err)
+}
+
+// completeFailure completes the header of the answer to a failure. That has the cookie too, or else a session that Save
+// stored would be lost.
+func (q *request) completeFailure(h http.Header) {
+	q.session.mu.Lock()
+	defer q.session.mu.Unlock()
+	q.completeOwn(h)
 }
 
 // putBack makes the header h what it was before.
@@ -232,14 +234,15 @@ func (q *request) isFinished() bool {
 	return q.stage == finished
 }
 
-// finishUnsaved closes a request that has panicked.
+// finishUnsaved closes a request that has panicked. A handler outside may answer for it, and its header must have the
+// cookie of a session that Save stored.
 func (q *request) finishUnsaved(h http.Header) {
 	q.session.mu.Lock()
 	defer q.session.mu.Unlock()
 	lost := q.stage != open && q.unsaved() // before the header is sent, the answer to the panic tells the client
-	if q.stage == open && q.cookie != "" { // else a session that Save stored would be lost
-		setCookie(h, q.manager.config.Name, q.cookie)
-		q.completeBinding(h)
+	if q.stage == open {
+		q.returned = true
+		q.completeOwn(h)
 	}
 	q.stage = finished
 	if lost {

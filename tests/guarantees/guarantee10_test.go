@@ -199,3 +199,40 @@ func TestGuarantee10_NoVaryWhereTheSessionWasNotUsed(t *testing.T) {
 		require.Equal(t, name != "not used", w.Result().Header.Get("Vary") == "Cookie", name)
 	}
 }
+
+// The answer that a handler outside gives for a panic has one cookie of the name at most, the Manager's.
+func TestGuarantee10_AfterAPanic(t *testing.T) {
+	app := newPages(t)
+	rec, r := httptest.NewRecorder(), httptest.NewRequest(http.MethodGet, "https://example.test/", nil)
+	r.Header.Set("Cookie", app.Name+"="+app.Login("ada"))
+	recovering(app.Nodes[0].HandlerOf(func(w http.ResponseWriter, _ *http.Request, s *session.Session) {
+		require.Equal(t, "ada", s.User())
+		http.SetCookie(w, &http.Cookie{Name: app.Name, Value: "foreign"})
+		panic("the handler's")
+	})).ServeHTTP(rec, r)
+	require.Equal(t, http.StatusInternalServerError, rec.Code)
+	require.Empty(t, rec.Header()["Set-Cookie"])
+	require.Equal(t, "Cookie", rec.Header().Get("Vary"))
+}
+
+// Clear-Site-Data comes with each answer that removes the cookie after a Destroy, whatever came after that.
+func TestGuarantee10_ClearSiteDataAfterAFailure(t *testing.T) {
+	for name, then := range map[string]func(*session.Session){
+		"panic":               func(*session.Session) { panic("the handler's") },
+		"panic after a Save":  func(s *session.Session) { _ = s.Save(context.Background()); panic("the handler's") },
+		"a value that is big": func(s *session.Session) { s.Set("big", strings.Repeat("x", 100<<10)) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			app := kit.New(t, session.Config{ClearSiteData: true, Logger: kit.QuietSlog()}, session.NewMemoryStore())
+			rec, r := httptest.NewRecorder(), httptest.NewRequest(http.MethodGet, "https://example.test/", nil)
+			r.Header.Set("Cookie", app.Name+"="+app.Login("ada"))
+			recovering(app.Nodes[0].HandlerOf(func(_ http.ResponseWriter, _ *http.Request, s *session.Session) {
+				require.NoError(t, s.Destroy())
+				then(s)
+			})).ServeHTTP(rec, r)
+			require.Equal(t, http.StatusInternalServerError, rec.Code)
+			require.Len(t, rec.Header()["Set-Cookie"], 1)
+			require.Equal(t, `"cache", "cookies", "storage"`, rec.Header().Get("Clear-Site-Data"))
+		})
+	}
+}

@@ -25,6 +25,13 @@ var cookies = []mutation{
 		dies: "guarantees: TestGuarantee10_NoVaryWhereTheSessionWasNotUsed",
 	},
 	{
+		rule: "the header is completed after a panic too",
+		file: "request.go",
+		find: "		q.returned = true\n		q.completeOwn(h)\n",
+		with: "",
+		dies: "guarantees: TestGuarantee10_AfterAPanic|TestGuarantee10_ClearSiteDataAfterAFailure",
+	},
+	{
 		rule: "a response that sets a cookie has no-store",
 		file: "cookie.go",
 		find: "	keepFromCaches(h)\n}\n",

@@ -311,8 +311,8 @@ var logouts = []mutation{
 	{
 		rule: "a cookie that Save promised is sent with the error",
 		file: "request.go",
-		find: "	if q.cookie != \"\" {\n		setCookie(h, q.manager.config.Name, q.cookie) // else a session that Save stored",
-		with: "	if false {\n		setCookie(h, q.manager.config.Name, q.cookie) // else a session that Save stored",
+		find: "	q.completeFailure(h)\n",
+		with: "	_ = q.completeFailure\n",
 		dies: "guarantees: TestGuarantee04_FailureAfterSave",
 	},
 	{
