@@ -20,8 +20,10 @@ func (s *Session) Reauthenticate() error {
 	}
 	return s.lifecycle(func(st *state) error {
 		switch {
+		case st.adoptErr != nil:
+			return st.adoptErr
 		case st.view.late != nil:
-			return ErrSessionEnded
+			return st.endedError()
 		case st.view.record.User == "":
 			return errors.New("session: Reauthenticate needs a session that is signed in")
 		case s.cookieSent():

@@ -347,6 +347,8 @@ var errInRevalidate = errors.New("session: it can't be called in Config.Revalida
 func (s *Session) Regenerate() error {
 	return s.lifecycle(func(st *state) error {
 		switch {
+		case st.adoptErr != nil:
+			return st.adoptErr
 		case st.view.late != nil:
 			return st.endedError()
 		case s.cookieSent():

@@ -89,6 +89,9 @@ func TestErrors_AnyOtherIsAStoreError(t *testing.T) {
 				require.ErrorIs(t, s.Err(), errOldDown)
 				require.ErrorIs(t, s.Save(w.Context()), errOldDown)
 				require.ErrorIs(t, s.Destroy(), errOldDown)
+				require.ErrorIs(t, s.Regenerate(), errOldDown)
+				require.ErrorIs(t, s.Reauthenticate(), errOldDown)
+				require.ErrorIs(t, s.RenameUser("countess"), errOldDown)
 			})
 			require.Equal(t, http.StatusServiceUnavailable, resp.StatusCode)
 			var store *session.StoreError

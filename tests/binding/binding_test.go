@@ -156,6 +156,7 @@ func TestBinding_AnUnprovenRequestChangesNothing(t *testing.T) {
 			"it counts":      kit.CountUp,
 			"it logs out":    func(s *session.Session) { require.ErrorIs(t, s.Destroy(), session.ErrUnproven) },
 			"it regenerates": func(s *session.Session) { require.ErrorIs(t, s.Regenerate(), session.ErrUnproven) },
+			"it steps up":    func(s *session.Session) { require.ErrorIs(t, s.Reauthenticate(), session.ErrUnproven) },
 			"it renames":     func(s *session.Session) { require.ErrorIs(t, s.RenameUser("eve"), session.ErrUnproven) },
 			"it saves": func(s *session.Session) {
 				require.ErrorIs(t, s.Save(t.Context()), session.ErrUnproven)
