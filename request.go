@@ -1,7 +1,6 @@
 package session
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -200,11 +199,12 @@ func (q *request) finish() {
 	q.tellAll()
 }
 
-// noteNotKept reports that the changes made after the response had started are lost, if there was a session to keep them.
+// noteNotKept reports that the changes made after the response had started are lost, if there are any. Where the session
+// could not be loaded, they have been reported.
 func (q *request) noteNotKept(err error) {
 	q.session.mu.Lock()
 	defer q.session.mu.Unlock()
-	if st := q.session.state; cmp.Or(st.loadErr, st.adoptErr) == nil {
+	if st := q.session.state; st.loadErr == nil && (st.adoptErr == nil || len(st.log) > 0) {
 		q.reportNotKept(err)
 	}
 }

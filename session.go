@@ -155,16 +155,18 @@ func (s *Session) close() {
 	}
 }
 
-// change makes a change that has no error to return. After the end of the request it reports the change as lost.
+// change makes a change that has no error to return. After the end of the request it reports the change as lost. So it does
+// if the session can't be loaded, unless the response will be the error handler's.
 func (s *Session) change(op string, f func(*state)) {
 	st := s.open()
 	defer s.close()
 	switch {
-	case st.loadErr != nil: // the response will be the error handler's
 	case s.request != nil && s.request.stage == finished:
 		s.request.reportLate(op)
-	default:
+	case st.loadErr == nil:
 		f(st)
+	case s.cookieSent() && s.request.failure == nil:
+		s.request.reportNotKept(st.loadErr)
 	}
 }
 
@@ -174,6 +176,13 @@ func (s *Session) change(op string, f func(*state)) {
 func (s *Session) Get(key string, dst any) bool {
 	raw := s.raw(key)
 	return raw != nil && s.decode(key, raw, dst)
+}
+
+// isLoaded reports whether the session could be loaded. It loads it first.
+func (s *Session) isLoaded() bool {
+	st := s.open()
+	defer s.close()
+	return st.loadErr == nil
 }
 
 // raw returns the value of key as the request sees it, or nil.
@@ -269,6 +278,9 @@ func (s *Session) Flash(category, message string) {
 // them, because its response shows nobody a message. Two requests at the same time may both get them.
 func (s *Session) Flashes() []Flash {
 	var flashes []Flash
+	if !s.isLoaded() {
+		return nil
+	}
 	s.change("Flashes", func(st *state) {
 		ids := make(map[string]bool)
 		for _, f := range st.view.record.Flashes {

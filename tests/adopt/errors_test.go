@@ -112,6 +112,19 @@ func TestErrors_AnyOtherIsAStoreError(t *testing.T) {
 	}
 }
 
+// After the response has started, nothing but an event tells what is lost.
+func TestErrors_AfterTheStart(t *testing.T) {
+	w := answering(t, session.Config{}, func(*http.Request) (*session.Adopted, error) { return nil, errOldDown })
+	for _, change := range []bool{false, true} {
+		w.Request(0, "", kit.Begun(func(s *session.Session) {
+			if s.User(); change {
+				s.Set("late", 1)
+			}
+		}))
+		require.Equal(t, change, w.Count(session.EventLateWrite) == 1)
+	}
+}
+
 func TestErrors_AnEmptyTokenIsOne(t *testing.T) {
 	w := answering(t, session.Config{}, func(*http.Request) (*session.Adopted, error) { return &session.Adopted{User: "ada"}, nil })
 	require.Equal(t, http.StatusServiceUnavailable, w.browser("").do(reads).StatusCode)

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/doorman-go/session"
+	"github.com/doorman-go/session/sessiontest"
 	"github.com/doorman-go/session/tests/kit"
 	"github.com/stretchr/testify/require"
 )
@@ -233,6 +234,47 @@ func TestGuarantee07_LateAndNotPersistentAfterALostAnswer(t *testing.T) {
 			require.Equal(t, !save, app.Count(session.EventLateWrite) == 1)
 			require.Equal(t, []string{"cart", "late", "later"}, app.Look(cookie).Keys)
 		})
+	}
+}
+
+// A server cancels the context when the handler has returned, so that who uses the session first after that can't load it.
+func TestGuarantee07_FirstUsedAfterTheHandler(t *testing.T) {
+	app := kit.New(t, session.Config{}, session.NewMemoryStore())
+	cookie := app.Login("ada")
+	app.Events()
+	ctx, cancel := context.WithCancel(t.Context())
+	var kept *session.Session
+	app.RequestWith(ctx, 0, cookie, func(_ http.ResponseWriter, _ *http.Request, s *session.Session) { kept = s })
+	cancel()
+	require.Empty(t, kept.Flashes())
+	require.Empty(t, app.Events())
+	kept.Set("late", 1)
+	requireLate(app, "after the handler returned")
+}
+
+// After the response has started, no error handler answers that the session could not be loaded.
+func TestGuarantee07_FirstUsedAfterTheStart(t *testing.T) {
+	app := kit.New(t, session.Config{}, session.NewMemoryStore())
+	cookie := app.Login("ada")
+	app.Events()
+	for name, fail := range map[string]func(){
+		"the client hangs up": func() {},
+		"the store fails":     func() { app.Store().Break(kit.ErrDown, sessiontest.Load) },
+	} {
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		app.RequestWith(ctx, 0, cookie, kit.Begun(func(s *session.Session) {
+			if fail(); name == "the client hangs up" {
+				cancel()
+			}
+			require.Empty(t, s.Flashes())
+			require.Zero(t, app.Count(session.EventLateWrite), name)
+			s.Set("late", 1)
+		}))
+		require.Equal(t, 1, app.Count(session.EventLateWrite), name)
+		require.Contains(t, app.Log(), "after the response had started", name)
+		app.Store().Mend()
+		app.Events()
 	}
 }
 

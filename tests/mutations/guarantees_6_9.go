@@ -219,6 +219,27 @@ var losses = []mutation{
 		dies: "guarantees: TestGuarantee07_LateWrites|TestGuarantee07_NothingLostSilently_Reported",
 	},
 	{
+		rule: "so is one of a session that can't be loaded any more",
+		file: "session.go",
+		find: "	case s.request != nil && s.request.stage == finished:\n		s.request.reportLate(op)\n",
+		with: "	case s.request != nil && s.request.stage == finished && st.loadErr == nil:\n		s.request.reportLate(op)\n",
+		dies: "guarantees: TestGuarantee07_FirstUsedAfterTheHandler",
+	},
+	{
+		rule: "after the start, what is set in a session that can't be loaded is reported",
+		file: "session.go",
+		find: "		s.request.reportNotKept(st.loadErr)\n",
+		with: "",
+		dies: "guarantees: TestGuarantee07_FirstUsedAfterTheStart",
+	},
+	{
+		rule: "or that can't be asked of the old library",
+		file: "request.go",
+		find: "st.loadErr == nil && (st.adoptErr == nil || len(st.log) > 0) {",
+		with: "st.loadErr == nil && st.adoptErr == nil {",
+		dies: "adopt: TestErrors_AfterTheStart",
+	},
+	{
 		rule: "what comes while OnEvent is busy is told too",
 		file: "request.go",
 		find: "(round < maxRounds || told < maxTold)",
