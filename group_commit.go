@@ -207,6 +207,7 @@ func (g *queue) failAll(together []*waiter) {
 	for _, w := range together {
 		g.mu.Lock()
 		sent := w.sent
+		w.gone = true // it may be waiting again
 		g.mu.Unlock()
 		w.finish(outcome{err: errStorePanicked, sent: sent})
 	}

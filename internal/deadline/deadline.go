@@ -18,6 +18,13 @@ type Context struct {
 	timer atomic.Pointer[timer]
 }
 
+// released is the timer of a Context that was released before anybody waited.
+var released = func() *timer {
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	return &timer{ctx, cancel}
+}()
+
 // timer is a context with a deadline, derived from the parent. If there is one, Done and Err come from it, so that they
 // agree. Otherwise Done could be closed while Err is nil, and then a derived context would panic.
 type timer struct {
@@ -50,10 +57,7 @@ func (c *Context) Done() <-chan struct{} {
 		ctx, cancel := context.WithDeadline(c.Context, c.deadline)
 		c.timer.Store(&timer{ctx, cancel})
 	})
-	if t := c.timer.Load(); t != nil {
-		return t.Done()
-	}
-	return c.Context.Done() // it was released, and nobody has waited
+	return c.timer.Load().Done()
 }
 
 // Err returns nil until Done is closed, and after that the reason.
@@ -105,17 +109,15 @@ func Await(ctx context.Context, done <-chan struct{}) error {
 // Value returns the parent's value of key. If there is a timer, the timer answers: package context also uses Value to
 // find the context that cancels c. A context that is derived from c then needs no goroutine.
 func (c *Context) Value(key any) any {
-	if t := c.timer.Load(); t != nil {
+	if t := c.timer.Load(); t != nil && t != released {
 		return t.Value(key)
 	}
 	return c.Context.Value(key)
 }
 
-// Release ends the contexts that were derived from c, and stops the timer if there is one. It may be called more than
-// once.
+// Release ends c and the contexts that were derived from it, and stops the timer if there is one. It may be called more
+// than once.
 func (c *Context) Release() {
-	c.start.Do(func() {})
-	if t := c.timer.Load(); t != nil {
-		t.cancel()
-	}
+	c.start.Do(func() { c.timer.Store(released) })
+	c.timer.Load().cancel()
 }

@@ -331,4 +331,11 @@ var operation = []mutation{
 		with: "	var failure error\n	done := m.observe(ctx",
 		dies: "operation: TestObserve_APanic",
 	},
+	{
+		rule: "the context of what is observed ends with it",
+		file: "internal/deadline/deadline.go",
+		find: "	c.start.Do(func() { c.timer.Store(released) })\n",
+		with: "	if c.timer.Load() == nil {\n		return\n	}\n",
+		dies: "operation: TestObserve_ItsContextEnds; internal/deadline: TestContext_DoneAndErrAgree",
+	},
 }

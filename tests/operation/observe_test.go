@@ -311,3 +311,15 @@ func TestObserve_Allocations(t *testing.T) {
 	t.Logf("a read: %g, observed: %g", off, on)
 	require.LessOrEqual(t, on, off+1)
 }
+
+// Who waits for the end of the operation does not wait for ever, even if nobody else has asked the context for it before.
+func TestObserve_ItsContextEnds(t *testing.T) {
+	o := &observer{}
+	app := kit.New(t, session.Config{Observe: o.observe}, session.NewMemoryStore())
+	app.Do(app.Start(), func(s *session.Session) { s.Set("cart", 2) })
+	require.NotEmpty(t, o.ctxs)
+	for _, ctx := range o.ctxs {
+		require.ErrorIs(t, ctx.Err(), context.Canceled)
+		<-ctx.Done()
+	}
+}
