@@ -106,7 +106,7 @@ func (q *request) callAdopt(ctx context.Context) (*adoption, error) {
 	c := &q.manager.config
 	call := q.manager.storeContext(ctx, c.StoreTimeout)
 	defer call.Release()
-	r := q.outer.Clone(call) // a copy, because the function may go on after the request has ended
+	r := q.asCame.Clone(call) // a copy, because the function may go on after the request has ended
 	r.Body = http.NoBody
 	adopted, err := waitFor(call, func() (*Adopted, error) { return c.Adopt(r) })
 	switch {

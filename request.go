@@ -23,9 +23,10 @@ type request struct {
 	inner    http.Request    // as the handlers see it: with a requestContext
 	session  Session
 	response responsewriter.Writer
-	before   http.Header // the header as it was before the handler
-	answered http.Header // the header after the answer to a failure: what the handler sets later is undone, trailers too
-	old      *oldAnswer  // nil until the load, or the commit under way, asks the old library
+	before   http.Header   // the header as it was before the handler
+	answered http.Header   // the header after the answer to a failure: what the handler sets later is undone, trailers too
+	asCame   *http.Request // a copy of outer for Config.Adopt, because outer changes when the handler returns; nil without Adopt
+	old      *oldAnswer    // nil until the load, or the commit under way, asks the old library
 	context  requestContext
 	endpoint bool // the browser sent the request by itself, to register a key or to renew the proof
 
@@ -58,6 +59,9 @@ func newRequest(m *Manager, w http.ResponseWriter, r *http.Request) *request {
 	q.context.request = q
 	q.inner = *r.WithContext(&q.context)
 	q.session.request, q.session.config = q, &m.config
+	if m.config.Adopt != nil {
+		q.asCame = r.WithContext(q.parent)
+	}
 	q.response.Init(w, q)
 	if h := w.Header(); len(h) > 0 {
 		q.before = h.Clone()

@@ -113,3 +113,19 @@ func (w *world) loseClaim() {
 		return err
 	})
 }
+
+// A handler may return while another goroutine uses the session for the first time: the race detector looks on.
+func TestFlight_TheHandlerReturnsMeanwhile(t *testing.T) {
+	w := onMemory(t, session.Config{})
+	var all sync.WaitGroup
+	for range 300 {
+		r := httptest.NewRequest("POST", "https://example.test/", strings.NewReader("a=b"))
+		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		r.AddCookie(&http.Cookie{Name: oldCookie, Value: "t1"})
+		w.Nodes[0].HandlerOf(func(_ http.ResponseWriter, r *http.Request, s *session.Session) {
+			require.NoError(t, r.ParseForm())
+			all.Go(func() { s.User() })
+		}).ServeHTTP(httptest.NewRecorder(), r)
+	}
+	all.Wait()
+}
