@@ -297,7 +297,7 @@ func (q *request) unlinkClaim(call *storeContext, st *state) {
 		st.setBase(&next, st.token, now)
 		return
 	}
-	next := touched(st.base, now)
+	next := touched(st.base, q.useTime(now))
 	next.Claim = ""
 	stamp(next, st.base, now)
 	if _, err := q.manager.store.Swap(call, st.token, Swap{st.base, next}); err == nil {

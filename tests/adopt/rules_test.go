@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"testing"
 	"time"
 
@@ -184,5 +185,24 @@ func TestRules_AClaimThatWasClosedAMomentAhead(t *testing.T) {
 		w.Clock.Advance(-3 * time.Second)
 		require.Equal(t, http.StatusConflict, late.do(func(s *session.Session) { s.Set("a", 1) }).StatusCode)
 		require.True(t, late.peek().Visitor)
+	})
+}
+
+// A request that is passive is no use of the session, also where it is the first with the new cookie.
+func TestRules_APassiveRequestIsNoUse(t *testing.T) {
+	each(t, session.Config{}, func(t *testing.T, w *world) {
+		b := w.browser("t1")
+		want := b.look().ExpiresAt
+		w.Clock.Advance(30 * time.Minute)
+		manager := w.Manager()
+		for range 2 {
+			passive := manager.Middleware(manager.Passive(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+				require.True(t, want.Equal(session.FromContext(r.Context()).ExpiresAt()))
+			})))
+			rec := httptest.NewRecorder()
+			passive.ServeHTTP(rec, b.request())
+			b.receive(rec.Result())
+		}
+		require.True(t, want.Before(b.look().ExpiresAt))
 	})
 }

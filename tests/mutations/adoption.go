@@ -310,4 +310,11 @@ var adoption = []mutation{
 		with: "	add(false && inCookie && ",
 		dies: "adopt: TestErrors_NewRefusesACookieStoreWithoutAList",
 	},
+	{
+		rule: "the removal of the claim's ID is no use of the session",
+		file: "adopt_claim.go",
+		find: "	next := touched(st.base, q.useTime(now))\n",
+		with: "	next := touched(st.base, now)\n",
+		dies: "adopt: TestRules_APassiveRequestIsNoUse",
+	},
 }
