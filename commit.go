@@ -225,14 +225,17 @@ func (q *request) nextStep(goal *int) (*step, error) {
 	q.session.mu.Lock()
 	defer q.session.mu.Unlock()
 	st := q.session.state
-	if err := cmp.Or(q.failure, st.loadErr, st.adoptErr, st.encodeErr); err != nil {
+	if err := cmp.Or(q.failure, st.loadErr, st.adoptErr); err != nil {
 		return nil, err
+	}
+	destroyed := lastDestroy(st.log)
+	if destroyed == 0 && st.encodeErr != nil { // else the value was set after the Destroy, which is made first
+		return nil, st.encodeErr
 	}
 	first := *goal < 0
 	if first {
 		*goal = st.made + len(st.log)
 	}
-	destroyed := lastDestroy(st.log)
 	_, ends := q.manager.store.(Ender)
 	switch {
 	case st.doubt != nil && (destroyed == 0 || !ends):

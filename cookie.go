@@ -218,10 +218,12 @@ func (q *request) cookieUnsent() bool {
 	switch {
 	case q.cookie != "" && !q.offered:
 		return true
-	case st == nil || st.encodeErr != nil || adoptsOnly(st.log):
+	case st == nil:
 		return false
 	case lastDestroy(st.log) > 0:
 		return true
+	case st.encodeErr != nil || adoptsOnly(st.log):
+		return false
 	}
 	id := st.view.id()
 	if st.base == nil || st.base.Ended {

@@ -176,3 +176,18 @@ func TestGuarantee05_DestroyIsDone(t *testing.T) {
 		})
 	}
 }
+
+// Destroy is done, so the answer removes the cookie, also where a value that is set after it fails the commit.
+func TestGuarantee05_DestroyBeforeABadValue(t *testing.T) {
+	kit.EachStore(t, session.Config{}, func(app *kit.App) {
+		cookie := app.Login("ada")
+		resp := app.Do(cookie, func(s *session.Session) {
+			require.NoError(app.T, s.Destroy())
+			s.Set("new", func() {})
+		})
+		require.Equal(app.T, http.StatusInternalServerError, resp.StatusCode)
+		require.Len(app.T, resp.Cookies(), 1)
+		require.Negative(app.T, resp.Cookies()[0].MaxAge)
+		require.True(app.T, app.Dead(cookie))
+	})
+}

@@ -412,6 +412,13 @@ var failures = []mutation{
 		dies: "guarantees: TestGuarantee05_DestroyIsDone",
 	},
 	{
+		rule: "it is made before a value that is set after it fails",
+		file: "commit.go",
+		find: "	if destroyed == 0 && st.encodeErr != nil {",
+		with: "	if st.encodeErr != nil {",
+		dies: "guarantees: TestGuarantee05_DestroyBeforeABadValue",
+	},
+	{
 		rule: "Destroy is done after a panic",
 		file: "request.go",
 		find: "	q.endDestroyed(nil)\n",
