@@ -120,13 +120,9 @@ func (st *state) endedError() error {
 // errAskAgain fails the load for a page that a link of another site led to. The page then asks for itself once more.
 var errAskAgain = fmt.Errorf("%w: browsers do not prove the device for another site, but will for this one", ErrUnproven)
 
-// checkDevice decides whether the request may use its session, if the session is bound. A missing proof never changes
+// checkDevice decides whether the request may use its live session, if the session is bound. A missing proof never changes
 // the stored session: otherwise a thief could sign the owner out.
 func (q *request) checkDevice(st *state) error {
-	b := q.manager.binding
-	if st.base == nil || st.base.Ended {
-		return nil
-	}
 	if q.endpoint { // it proves the device in another way, and counts as a use only after that
 		st.touchAt = time.Time{}
 		return nil
@@ -135,7 +131,7 @@ func (q *request) checkDevice(st *state) error {
 	if !known.offered() {
 		return nil
 	}
-	reason := b.proofFault(q.outer.Header, known, now)
+	reason := q.manager.binding.proofFault(q.outer.Header, known, now)
 	if reason == "" {
 		st.proved = known.Secret
 	}

@@ -43,27 +43,10 @@ func (q *request) load(st *state) error {
 	return q.revalidate(st)
 }
 
-// loadAndUse loads the best session. Then it makes what is due for that session: the check of its device, the closing
-// of its claim, and a touch.
-func (q *request) loadAndUse(call *storeContext, st *state, tokens []Token) error {
-	if err := q.loadBest(call, st, tokens); err != nil {
-		return err
-	}
-	if q.manager.binding != nil {
-		if err := q.checkDevice(st); err != nil {
-			return err
-		}
-	}
-	if st.base != nil && st.base.Claim != "" {
-		q.closeClaim(call, st)
-	}
-	q.noteUseAtOnce(call, st)
-	return nil
-}
-
-// loadBest loads the record of each token, and keeps the best live one in st. If none is live, it keeps the tombstone
-// of a session that ended elsewhere, if it has met one.
-func (q *request) loadBest(call *storeContext, st *state, tokens []Token) error {
+// loadTokens loads the record of each token, and keeps the best live one in st. If none is live, it keeps the tombstone
+// of a session that ended elsewhere, if it has met one. Then it makes what is due for a live session: the check of its
+// device, the closing of its claim, and a touch.
+func (q *request) loadTokens(call *storeContext, st *state, tokens []Token) error {
 	var ended *Record
 	for _, token := range tokens {
 		record, err := q.loadOne(call, token)
@@ -74,11 +57,20 @@ func (q *request) loadBest(call *storeContext, st *state, tokens []Token) error 
 			ended = late
 		}
 	}
-	if st.base != nil {
-		st.expired, st.revoked = false, nil
+	if st.base == nil {
+		st.base = ended
 		return nil
 	}
-	st.base = ended
+	st.expired, st.revoked = false, nil
+	if q.manager.binding != nil {
+		if err := q.checkDevice(st); err != nil {
+			return err
+		}
+	}
+	if st.base.Claim != "" {
+		q.closeClaim(call, st)
+	}
+	q.noteUseAtOnce(call, st)
 	return nil
 }
 

@@ -51,10 +51,10 @@ func storeName(store Store) string {
 	return strings.TrimPrefix(name[strings.LastIndexByte(name, '.')+1:], "*")
 }
 
-// loadObserved is loadAndUse, observed.
+// loadObserved is loadTokens, observed.
 func (q *request) loadObserved(call *storeContext, st *state, tokens []Token) error {
 	if q.manager.config.Observe == nil {
-		return q.loadAndUse(call, st, tokens)
+		return q.loadTokens(call, st, tokens)
 	}
 	call.kept = q.manager.keptNear(call, tokens)
 	call.pastCache = call.kept == nil // so that NearCache stays true, even if the cache gets the record meanwhile
@@ -62,7 +62,7 @@ func (q *request) loadObserved(call *storeContext, st *state, tokens []Token) er
 	failure := errLoadPanicked
 	done := q.manager.observe(call, CallLoad, call.kept != nil)
 	defer func() { done(failure) }()
-	failure = q.loadAndUse(call, st, tokens)
+	failure = q.loadTokens(call, st, tokens)
 	return failure
 }
 

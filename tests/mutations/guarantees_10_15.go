@@ -132,8 +132,8 @@ var cookies = []mutation{
 	{
 		rule: "an expired cookie beside a live one does not count",
 		file: "load.go",
-		find: "		st.expired, st.revoked = false, nil\n",
-		with: "		st.revoked = nil\n",
+		find: "	st.expired, st.revoked = false, nil\n",
+		with: "	st.revoked = nil\n",
 		dies: "field: TestField20_ExpiredIsTold",
 	},
 }
