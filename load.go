@@ -74,25 +74,32 @@ func (q *request) loadTokens(call *storeContext, st *state, tokens []Token) erro
 	return nil
 }
 
-// meetRecord notes what a record, which may be nil, means for the request. It returns the tombstone of a session that ended
-// elsewhere.
+// meetRecord notes what a record, which may be nil, means for the request, and tells why it is no live session. It
+// returns the tombstone of a session that ended elsewhere.
 func (q *request) meetRecord(st *state, record *Record, token Token) (ended *Record) {
 	now := q.manager.config.Clock()
-	met := record.condition(now)
-	switch met {
+	kind, reason := EventRejected, ReasonEnded
+	switch record.condition(now) {
 	case live:
 		if st.base == nil || laterIssued(record, st.base) {
 			st.setBase(record, token.opened(record.ID, q.manager.room), now)
 		}
+		return nil
 	case late:
 		ended = record
 	case revoked:
 		st.revoked = record
-	case idle, absolute:
+	case idle:
 		st.expired = true
+		kind, reason = EventExpired, ReasonIdle
+	case absolute:
+		st.expired = true
+		kind, reason = EventExpired, ReasonAbsolute
+	case absent:
+		reason = ReasonUnknown
 	}
-	if met != live && record != nil {
-		q.reportCondition(record, met)
+	if record != nil {
+		q.noteEvent(kind, record, reason, nil)
 	}
 	return ended
 }
@@ -157,20 +164,6 @@ func (m *Manager) checkLoaded(token Token, record *Record) error {
 		return errUnreadable
 	}
 	return nil
-}
-
-// reportCondition tells why a record is no live session.
-func (q *request) reportCondition(record *Record, met condition) {
-	switch met {
-	case idle:
-		q.noteEvent(EventExpired, record, ReasonIdle, nil)
-	case absolute:
-		q.noteEvent(EventExpired, record, ReasonAbsolute, nil)
-	case late, revoked:
-		q.noteEvent(EventRejected, record, ReasonEnded, nil)
-	default:
-		q.noteEvent(EventRejected, record, ReasonUnknown, nil)
-	}
 }
 
 // reportRejected tells why a token opens nothing.

@@ -446,8 +446,8 @@ var times = []mutation{
 	{
 		rule: "a session that has run out is told from one that never was",
 		file: "load.go",
-		find: "	case idle, absolute:\n		st.expired = true\n",
-		with: "",
+		find: "		st.expired = true\n		kind, reason = EventExpired, ReasonIdle\n",
+		with: "		kind, reason = EventExpired, ReasonIdle\n",
 		dies: "field: TestField20_ExpiredIsTold",
 	},
 }
