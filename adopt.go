@@ -72,10 +72,8 @@ func (q *request) loadOld(st *state) error {
 	defer call.Release()
 	claim, err := q.findClaim(call, a)
 	switch {
-	case err != nil && q.parent.Err() != nil:
-		return fmt.Errorf("%w: %w", errClientGone, err)
 	case err != nil:
-		return q.storeError(OpLoad, &Record{ID: a.claimID}, err)
+		return q.loadError(OpLoad, &Record{ID: a.claimID}, err)
 	case claim != nil:
 		return q.loadClaimed(call, st, a, claim)
 	case a.err != nil:
@@ -180,11 +178,8 @@ func (a *adoption) isOver(now time.Time) bool { return !a.Deadline.IsZero() && !
 // loadClaimed goes on with the session that an old session has become, by its claim.
 func (q *request) loadClaimed(call *storeContext, st *state, a *adoption, claim *claim) error {
 	record, token, err := q.loadStanding(call, a, claim)
-	switch {
-	case err != nil && q.parent.Err() != nil:
-		return fmt.Errorf("%w: %w", errClientGone, err)
-	case err != nil:
-		return q.storeError(OpLoad, &Record{ID: a.claimID}, err)
+	if err != nil {
+		return q.loadError(OpLoad, &Record{ID: a.claimID}, err)
 	}
 	if ended := q.meetRecord(st, record, token); ended != nil {
 		st.base = ended // a request with the old cookie is a late one
@@ -282,7 +277,7 @@ func (a *adoption) sessionOf(token Token) *Record {
 // refuseOld ends an old session that Revalidate refuses before it was adopted, so that no request adopts it.
 func (q *request) refuseOld(st *state) error {
 	a := q.old.adoption
-	call := q.manager.storeContext(context.WithoutCancel(q.parent), q.manager.config.StoreTimeout)
+	call := q.call(q.parent)
 	defer call.Release()
 	if err := q.endClaim(call, a); err != nil {
 		return q.storeError(OpEnd, &Record{ID: a.claimID}, err)

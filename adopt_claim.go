@@ -210,11 +210,8 @@ func (q *request) loadStanding(call *storeContext, a *adoption, c *claim) (*Reco
 }
 
 // loadByToken returns the record that the token opens, or nil.
-func (q *request) loadByToken(ctx context.Context, token Token) (*Record, error) {
-	r, err := q.manager.store.Load(ctx, token)
-	if err == nil {
-		err = q.manager.checkLoaded(token, r)
-	}
+func (q *request) loadByToken(call *storeContext, token Token) (*Record, error) {
+	r, err := q.manager.load(call, token)
 	if errors.Is(err, ErrNotFound) {
 		return nil, nil
 	}

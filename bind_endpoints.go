@@ -309,10 +309,7 @@ func (q *request) standing() (*Record, error) {
 	defer call.Release()
 	for base.Ended && base.Successor != "" {
 		token := Token{id: base.Successor, realm: q.manager.config.Realm}
-		next, err := q.manager.store.Load(call, token)
-		if err == nil {
-			err = q.manager.checkLoaded(token, next)
-		}
+		next, err := q.manager.load(call, token)
 		switch {
 		case errors.Is(err, ErrNotFound), errors.Is(err, errors.ErrUnsupported): // not there yet, or only in the browser
 			return nil, errNoSuccessor

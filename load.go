@@ -139,31 +139,38 @@ func laterIssued(a, b *Record) bool {
 
 // loadOne asks the store for one token, and returns nil if it opens nothing. An error fails the load.
 func (q *request) loadOne(call *storeContext, token Token) (*Record, error) {
-	record, err := call.kept[token.ID()], error(nil)
-	if record == nil {
-		record, err = q.manager.store.Load(call, token)
-	}
-	if err == nil {
-		err = q.manager.checkLoaded(token, record)
-	}
+	record, err := q.manager.load(call, token)
 	switch {
 	case err == nil:
 		return record, nil
 	case errors.Is(err, ErrNotFound):
 		q.reportRejected(token, err)
 		return nil, nil
-	case q.parent.Err() != nil:
-		return nil, fmt.Errorf("%w: %w", errClientGone, err)
 	}
-	return nil, q.storeError(OpLoad, &Record{ID: token.ID()}, err)
+	return nil, q.loadError(OpLoad, &Record{ID: token.ID()}, err)
 }
 
-// checkLoaded returns an error if record is not the one that token asks for.
-func (m *Manager) checkLoaded(token Token, record *Record) error {
-	if record == nil || record.ID == "" || token.ID() != "" && record.ID != token.ID() || record.Realm != m.config.Realm {
-		return errUnreadable
+// loadError returns the error of a load that failed. It is no failure of the store if the client has hung up.
+func (q *request) loadError(op Op, r *Record, err error) error {
+	if q.parent.Err() != nil {
+		return fmt.Errorf("%w: %w", errClientGone, err)
 	}
-	return nil
+	return q.storeError(op, r, err)
+}
+
+// load returns the record that token opens. It is an error if the store returns another one.
+func (m *Manager) load(call *storeContext, token Token) (*Record, error) {
+	record, err := call.kept[token.ID()], error(nil)
+	if record == nil {
+		record, err = m.store.Load(call, token)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if record == nil || record.ID == "" || token.ID() != "" && record.ID != token.ID() || record.Realm != m.config.Realm {
+		return nil, errUnreadable
+	}
+	return record, nil
 }
 
 // reportRejected tells why a token opens nothing.
@@ -205,10 +212,8 @@ func (q *request) revalidate(st *state) error {
 		return q.refuseOld(st)
 	case errors.Is(err, ErrSessionEnded):
 		return q.endInvalid(st)
-	case q.parent.Err() != nil:
-		return fmt.Errorf("%w: %w", errClientGone, err)
 	}
-	return q.storeError(OpRevalidate, st.base, err)
+	return q.loadError(OpRevalidate, st.base, err)
 }
 
 // keepProbe takes over the changes that Revalidate made to its Session.
@@ -228,7 +233,7 @@ func (q *request) keepProbe(st *state, probe *Session) {
 // endInvalid ends a session that Revalidate refuses. From then on the request is a visitor's.
 func (q *request) endInvalid(st *state) error {
 	base := st.base
-	call := q.manager.storeContext(context.WithoutCancel(q.parent), q.manager.config.StoreTimeout)
+	call := q.call(q.parent)
 	defer call.Release()
 	var result ending
 	err := q.manager.observed(call, CallRevoke, func() (err error) {

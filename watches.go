@@ -311,10 +311,7 @@ func (w *watches) load(id string, facts *watchedFacts) (record *Record, err erro
 	failure := errLookPanicked
 	done := m.observe(call, CallCheck, false)
 	defer func() { done(failure) }()
-	record, failure = m.store.Load(call, token)
-	if failure == nil {
-		failure = m.checkLoaded(token, record)
-	}
+	record, failure = m.load(call, token)
 	return record, failure
 }
 

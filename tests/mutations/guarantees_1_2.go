@@ -277,7 +277,7 @@ var resurrection = []mutation{
 	{
 		rule: "any other error of Revalidate ends nothing",
 		file: "load.go",
-		find: "	return q.storeError(OpRevalidate, st.base, err)",
+		find: "	return q.loadError(OpRevalidate, st.base, err)",
 		with: "	return q.endInvalid(st)",
 		dies: "users: TestUsers_Revalidate",
 	},
