@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"net/textproto"
 	"net/url"
 	"path"
 	"slices"
@@ -246,26 +245,4 @@ func (c proveKey) apply(d *draft) error {
 	}
 	d.own().Binding.prove(c.key, c.challenge)
 	return nil
-}
-
-// hasCookie reports whether the request has a cookie of this name.
-func hasCookie(h http.Header, name string) bool {
-	for range cookieValues(h, name) {
-		return true
-	}
-	return false
-}
-
-// cookieValues yields the values of the cookies of this name, without decoding.
-func cookieValues(h http.Header, name string) func(yield func(string) bool) {
-	return func(yield func(string) bool) {
-		for _, line := range h["Cookie"] {
-			for part := range strings.SplitSeq(line, ";") {
-				value, ok := strings.CutPrefix(textproto.TrimString(part), name)
-				if ok && value != "" && value[0] == '=' && !yield(value[1:]) {
-					return
-				}
-			}
-		}
-	}
 }

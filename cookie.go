@@ -2,6 +2,7 @@ package session
 
 import (
 	"errors"
+	"iter"
 	"log/slog"
 	"net"
 	"net/http"
@@ -15,27 +16,43 @@ import (
 const maxCandidates = 4
 
 // cookieTokens adds to tokens, up to its capacity, the tokens in the request's cookies of this name. It returns how
-// many such cookies it has read, and how many were malformed. It compares names exactly. It does not decode values or
-// trim quotes, so that a token has only one spelling.
+// many such cookies it has read, and how many were malformed.
 func cookieTokens(tokens []Token, h http.Header, name, realm string) (found []Token, present, malformed int) {
-	for _, line := range h["Cookie"] {
-		for part := range strings.SplitSeq(line, ";") {
-			value, ok := strings.CutPrefix(textproto.TrimString(part), name)
-			if !ok || value == "" || value[0] != '=' {
-				continue
-			}
-			present++
-			token, ok := parseToken(realm, value[1:])
-			if !ok {
-				malformed++
-				continue
-			}
-			if tokens = append(tokens, token); len(tokens) == cap(tokens) {
-				return tokens, present, malformed
-			}
+	for value := range cookieValues(h, name) {
+		present++
+		token, ok := parseToken(realm, value)
+		if !ok {
+			malformed++
+			continue
+		}
+		if tokens = append(tokens, token); len(tokens) == cap(tokens) {
+			break
 		}
 	}
 	return tokens, present, malformed
+}
+
+// cookieValues yields the values of the request's cookies of this name. It compares names exactly. It does not decode
+// values or trim quotes, so that a token has only one spelling.
+func cookieValues(h http.Header, name string) iter.Seq[string] {
+	return func(yield func(string) bool) {
+		for _, line := range h["Cookie"] {
+			for part := range strings.SplitSeq(line, ";") {
+				value, ok := strings.CutPrefix(textproto.TrimString(part), name)
+				if ok && value != "" && value[0] == '=' && !yield(value[1:]) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// hasCookie reports whether the request has a cookie of this name.
+func hasCookie(h http.Header, name string) bool {
+	for range cookieValues(h, name) {
+		return true
+	}
+	return false
 }
 
 // cookie returns the session's cookie. If expires is zero, it ends when the browser is closed. If value is "", it
