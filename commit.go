@@ -199,9 +199,6 @@ type step struct {
 	next     *Record   // the record to store
 }
 
-// draft returns a draft of base, for the step's log.
-func (s *step) draft(c *Config, base *Record) draft { return newDraft(c, base, s.settings) }
-
 // planNothing returns a step that commits no changes, and the error if its session has ended.
 func (q *request) planNothing() (s *step, ended error) {
 	q.session.mu.Lock()
@@ -261,35 +258,36 @@ func lastDestroy(log []change) int {
 }
 
 // planChanges decides what a log without a Destroy needs. The caller holds the session's lock.
-func (q *request) planChanges() (*step, error) {
+func (q *request) planChanges() (s *step, err error) {
 	st := q.session.state
-	v, old, n := &st.view, st.base, len(st.log)
-	if v.begun {
-		old = nil
-	}
-	var s *step
+	v := &st.view
+	s = q.newStep(len(st.log), (*request).commitNewID)
 	switch {
 	case v.late != nil && st.isUnproven():
-		s = q.newStep(n, (*request).dropUnproven)
-		s.local = true
+		s.run, s.local = (*request).dropUnproven, true
 		return s, nil
 	case v.late != nil:
-		s = q.newStep(n, (*request).refuseChanges)
-		s.local = true
+		s.run, s.local = (*request).refuseChanges, true
 		return s, nil
 	case !v.exists(), v.begun && st.base == nil && v.empty():
-		s = q.newStep(n, (*request).dropChanges)
-		s.local = true
+		s.run, s.local = (*request).dropChanges, true
 		return s, nil
 	case st.base == nil && startsWithAdopt(st.log):
-		s = q.newStep(n, (*request).commitAdoption)
+		s.run = (*request).commitAdoption
 	case st.base != nil && v.record.ID == st.base.ID:
-		s = q.newStep(n, (*request).commitChanges)
-	default:
-		s = q.newStep(n, (*request).commitNewID)
+		s.run = (*request).commitChanges
 	}
-	s.next = v.next(old, q.useTime(s.now))
-	return s, q.manager.config.checkSize(s.next, old)
+	s.next, err = q.recordOf(v, st.base, s.now)
+	return s, err
+}
+
+// recordOf returns the record to store for a draft in place of old, or an error if it is too large.
+func (q *request) recordOf(d *draft, old *Record, now time.Time) (*Record, error) {
+	if d.begun { // it replaces nothing
+		old = nil
+	}
+	r := d.next(old, q.useTime(now))
+	return r, q.manager.config.checkSize(r, old)
 }
 
 // refuseChanges handles values that were set in a session that has ended.

@@ -214,17 +214,13 @@ func (q *request) noteLoginEnds(call *storeContext, old *Record) {
 // replayNewID replays the log on old, and returns the swap that begins the new session. Old is the last record of the
 // old session, or nil if there is none.
 func (q *request) replayNewID(s *step, old *Record) ([]Swap, error) {
-	c := &q.manager.config
-	view := s.draft(c, old)
-	if err := view.replay(s.log); err != nil {
+	d := newDraft(&q.manager.config, old, s.settings)
+	err := d.replay(s.log)
+	if err != nil {
 		return nil, err
 	}
-	replaced := old
-	if view.begun {
-		replaced = nil
-	}
-	s.begun, s.newToken, s.next = view.begun, view.token, view.next(replaced, q.useTime(c.Clock()))
-	if err := c.checkSize(s.next, replaced); err != nil {
+	s.begun, s.newToken = d.begun, d.token
+	if s.next, err = q.recordOf(&d, old, q.manager.config.Clock()); err != nil {
 		return nil, err
 	}
 	return q.swapsFrom(s, nil), nil

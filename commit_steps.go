@@ -74,20 +74,18 @@ func (q *request) inDoubt() bool {
 // withoutCookie takes the changes that need a new cookie off the step's log.
 func (q *request) withoutCookie(s *step) error {
 	s.log = slices.DeleteFunc(slices.Clone(s.log), func(c change) bool { return changesCookie(&step{base: s.base, log: []change{c}}) })
-	next, err := q.replayOn(s, s.base)
-	s.next = next
+	var err error
+	s.next, err = q.replayOn(s, s.base)
 	return err
 }
 
 // replayOn replays the step's log on old, and returns the record to store.
 func (q *request) replayOn(s *step, old *Record) (*Record, error) {
-	c := &q.manager.config
-	d := s.draft(c, old)
+	d := newDraft(&q.manager.config, old, s.settings)
 	if err := d.replay(s.log); err != nil {
 		return nil, err
 	}
-	next := d.next(old, q.useTime(c.Clock()))
-	return next, c.checkSize(next, old)
+	return q.recordOf(&d, old, q.manager.config.Clock())
 }
 
 // commitPlain commits changes that need no other ID and no new cookie. They go through the queue of the session, or

@@ -19,8 +19,8 @@ var updates = []mutation{
 	{
 		rule: "a new ID takes over what others wrote meanwhile",
 		file: "commit_new_id.go",
-		find: "	view := s.draft(c, old)\n",
-		with: "	if old != nil && s.base != nil {\n		old = s.base\n	}\n	view := s.draft(c, old)\n",
+		find: "	d := newDraft(&q.manager.config, old, s.settings)\n",
+		with: "	if old != nil && s.base != nil {\n		old = s.base\n	}\n	d := newDraft(&q.manager.config, old, s.settings)\n",
 		dies: "guarantees: TestGuarantee03_UpdateWithANewID",
 	},
 	{
