@@ -51,7 +51,7 @@ func (q *request) commitNewID(call *storeContext, s *step) error {
 		return err
 	}
 	for {
-		if err := q.indexTag(call, s, s.next); err != nil {
+		if err := q.indexTag(call, s); err != nil {
 			return q.swapError(s, err)
 		}
 		sent := &attempt{token: s.newToken, swaps: swaps, since: time.Now()}

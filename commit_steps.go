@@ -49,10 +49,10 @@ func (q *request) commitChanges(call *storeContext, s *step) error {
 	if again, err := q.reloadIfOver(call, s); again {
 		return err
 	}
-	if err := q.indexTag(call, s, s.next); err != nil {
+	if err := q.indexTag(call, s); err != nil {
 		return q.swapError(s, err)
 	}
-	if changesCookie(s) && !q.canSendCookie() {
+	if changesCookie(s.base, s.log...) && !q.canSendCookie() {
 		if err := q.withoutCookie(s); err != nil {
 			return err
 		}
@@ -73,7 +73,7 @@ func (q *request) inDoubt() bool {
 
 // withoutCookie takes the changes that need a new cookie off the step's log.
 func (q *request) withoutCookie(s *step) error {
-	s.log = slices.DeleteFunc(slices.Clone(s.log), func(c change) bool { return changesCookie(&step{base: s.base, log: []change{c}}) })
+	s.log = slices.DeleteFunc(slices.Clone(s.log), func(c change) bool { return changesCookie(s.base, c) })
 	var err error
 	s.next, err = q.replayOn(s, s.base)
 	return err
@@ -102,11 +102,11 @@ func (q *request) commitPlain(call *storeContext, s *step) error {
 	return q.conclude(call, s, w, out)
 }
 
-// changesCookie reports whether the step may change the cookie's own lifetime. It does not compare with the old
-// lifetime, because the browser may not have received the earlier response that set it.
-func changesCookie(s *step) bool {
-	for _, c := range s.log {
-		if set, ok := c.(setting); ok && (set.persistent != nil || set.limits != nil && s.base.Persistent) {
+// changesCookie reports whether the log may change the lifetime of the cookie of the session base. It does not compare
+// with the old lifetime, because the browser may not have received the earlier response that set it.
+func changesCookie(base *Record, log ...change) bool {
+	for _, c := range log {
+		if set, ok := c.(setting); ok && (set.persistent != nil || set.limits != nil && base.Persistent) {
 			return true
 		}
 	}
@@ -272,7 +272,7 @@ func (q *request) settle(call *storeContext, s *step, stored *Record, token Toke
 		return nil
 	case moved && !open:
 		return ErrResponseStarted
-	case open && (moved || s.base != nil && changesCookie(s)):
+	case open && (moved || s.base != nil && changesCookie(s.base, s.log...)):
 		if err := q.sendCookie(stored, token.cookieValue()); err != nil {
 			return err
 		}
@@ -291,7 +291,7 @@ func (q *request) settle(call *storeContext, s *step, stored *Record, token Toke
 	if s.logsIn() || s.adopts() && stored.User != "" {
 		q.enforceMaxPerUser(call, stored)
 	}
-	if err == nil && !open && s.base != nil && changesCookie(s) {
+	if err == nil && !open && s.base != nil && changesCookie(s.base, s.log...) {
 		return errCookieNotSent
 	}
 	return err

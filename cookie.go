@@ -246,7 +246,7 @@ func (q *request) cookieUnsent() bool {
 	if st.base == nil || st.base.Ended {
 		return id != ""
 	}
-	return id != st.base.ID || changesCookie(&step{base: st.base, log: st.log})
+	return id != st.base.ID || changesCookie(st.base, st.log...)
 }
 
 // insecure reports whether the browser will drop a Secure cookie, because the request came over plain HTTP. It says

@@ -47,10 +47,10 @@ func (m *Manager) tagStore() (Store, error) {
 	return nil, errNoRevocations
 }
 
-// indexTag enters the ID of next in the record of its tag. It does so before next is stored, so that RevokeTag never
-// misses a session. An ID of a session that was never stored does no harm.
-func (q *request) indexTag(call *storeContext, s *step, next *Record) error {
-	old := s.base
+// indexTag enters the ID of the step's record in the record of its tag. It does so before that is stored, so that
+// RevokeTag never misses a session. An ID of a session that was never stored does no harm.
+func (q *request) indexTag(call *storeContext, s *step) error {
+	old, next := s.base, s.next
 	switch {
 	case next.Tag == "",
 		old != nil && old.ID == next.ID && old.Tag == next.Tag && !next.Deadline.After(old.Deadline),

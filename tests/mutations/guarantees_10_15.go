@@ -125,7 +125,7 @@ var cookies = []mutation{
 	{
 		rule: "a cookie whose lifetime changed is sent again",
 		file: "commit_steps.go",
-		find: "		if set, ok := c.(setting); ok && (set.persistent != nil || set.limits != nil && s.base.Persistent) {",
+		find: "		if set, ok := c.(setting); ok && (set.persistent != nil || set.limits != nil && base.Persistent) {",
 		with: "		if set, ok := c.(setting); ok && set.persistent != nil && false {",
 		dies: "guarantees: TestGuarantee09_PersistentAgain",
 	},

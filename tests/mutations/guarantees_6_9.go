@@ -193,15 +193,15 @@ var losses = []mutation{
 	{
 		rule: "what needs a cookie is not saved silently without one",
 		file: "commit_steps.go",
-		find: "	if changesCookie(s) && !q.canSendCookie() {",
+		find: "	if changesCookie(s.base, s.log...) && !q.canSendCookie() {",
 		with: "	if false && !q.canSendCookie() {",
 		dies: "guarantees: TestGuarantee07_LateAndNotPersistent",
 	},
 	{
 		rule: "nor where the answer to its commit was lost",
 		file: "commit_steps.go",
-		find: "	if err == nil && !open && s.base != nil && changesCookie(s) {",
-		with: "	if false && s.base != nil && changesCookie(s) {",
+		find: "	if err == nil && !open && s.base != nil && changesCookie(s.base, s.log...) {",
+		with: "	if false && s.base != nil && changesCookie(s.base, s.log...) {",
 		dies: "guarantees: TestGuarantee07_LateAndNotPersistentAfterALostAnswer",
 	},
 	{
@@ -302,7 +302,7 @@ var streams = []mutation{
 	{
 		rule: "Hijack with a cookie to be sent again fails",
 		file: "cookie.go",
-		find: "	return id != st.base.ID || changesCookie(&step{base: st.base, log: st.log})\n",
+		find: "	return id != st.base.ID || changesCookie(st.base, st.log...)\n",
 		with: "	return id != st.base.ID\n",
 		dies: "guarantees: TestGuarantee08_HijackWithACookieToSend",
 	},

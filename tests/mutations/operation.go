@@ -82,8 +82,8 @@ var operation = []mutation{
 	{
 		rule: "a tag is indexed before its session is stored",
 		file: "commit_new_id.go",
-		find: "		if err := q.indexTag(call, s, s.next); err != nil {\n			return q.swapError(s, err)\n		}\n		sent := &attempt{token: s.newToken, swaps: swaps, since: time.Now()}\n		token, err := q.manager.store.Swap(call, sent.token, swaps...)\n		if err == nil {\n",
-		with: "		sent := &attempt{token: s.newToken, swaps: swaps, since: time.Now()}\n		token, err := q.manager.store.Swap(call, sent.token, swaps...)\n		if err == nil {\n			if err := q.indexTag(call, s, s.next); err != nil {\n				return q.swapError(s, err)\n			}\n",
+		find: "		if err := q.indexTag(call, s); err != nil {\n			return q.swapError(s, err)\n		}\n		sent := &attempt{token: s.newToken, swaps: swaps, since: time.Now()}\n		token, err := q.manager.store.Swap(call, sent.token, swaps...)\n		if err == nil {\n",
+		with: "		sent := &attempt{token: s.newToken, swaps: swaps, since: time.Now()}\n		token, err := q.manager.store.Swap(call, sent.token, swaps...)\n		if err == nil {\n			if err := q.indexTag(call, s); err != nil {\n				return q.swapError(s, err)\n			}\n",
 		dies: "operation: TestSetTag_StoreDown|TestRevokeTag_DuringALogin",
 	},
 	{
@@ -96,8 +96,8 @@ var operation = []mutation{
 	{
 		rule: "a tag goes along to a new ID",
 		file: "commit_new_id.go",
-		find: "		if err := q.indexTag(call, s, s.next); err != nil {\n			return q.swapError(s, err)\n		}\n		sent :=",
-		with: "		if s.logsIn() {\n			if err := q.indexTag(call, s, s.next); err != nil {\n				return q.swapError(s, err)\n			}\n		}\n		sent :=",
+		find: "		if err := q.indexTag(call, s); err != nil {\n			return q.swapError(s, err)\n		}\n		sent :=",
+		with: "		if s.logsIn() {\n			if err := q.indexTag(call, s); err != nil {\n				return q.swapError(s, err)\n			}\n		}\n		sent :=",
 		dies: "operation: TestRevokeTag_FollowsTheSession",
 	},
 	{
