@@ -142,20 +142,16 @@ func (g *queue) commitWaiting(id string, together []*waiter, stored *Record) {
 			g.next(id, nil)
 		}
 	}()
-	for {
-		if together == nil {
-			if together = g.takeWaiting(id); together == nil {
-				returned = true
-				return
-			}
-		}
-		if len(together) == 0 { // all have given up
-			together = nil
-			continue
-		}
-		stored = g.commitTogether(id, together, stored)
-		together = nil
+	if together == nil {
+		together = g.takeWaiting(id)
 	}
+	for together != nil {
+		if len(together) > 0 { // else all have given up
+			stored = g.commitTogether(id, together, stored)
+		}
+		together = g.takeWaiting(id)
+	}
+	returned = true
 }
 
 // leave notes that one commit of the session is over, and that nobody waits for it. The caller holds the lock.
@@ -296,7 +292,7 @@ type replayedLog struct {
 // request that does not hand it on in time, or can't, is left out. handRound stops when half of the time until the
 // nearest deadline is gone. The rest waits for another round.
 func (g *queue) handRound(together []*waiter, record *Record) (logs []replayedLog, rest []*waiter) {
-	stop := nearest(together)
+	stop := deadlineOf(nearest(together).call)
 	stop = stop.Add(-time.Until(stop) / 2)
 	for i, w := range together {
 		if i > 0 && time.Now().After(stop) {
@@ -317,15 +313,9 @@ func (g *queue) handRound(together []*waiter, record *Record) (logs []replayedLo
 	return logs, nil
 }
 
-// nearest returns the nearest deadline.
-func nearest(together []*waiter) time.Time {
-	first := deadlineOf(together[0].call)
-	for _, w := range together[1:] {
-		if deadline := deadlineOf(w.call); deadline.Before(first) {
-			first = deadline
-		}
-	}
-	return first
+// nearest returns the one whose deadline is nearest.
+func nearest(together []*waiter) *waiter {
+	return slices.MinFunc(together, func(a, b *waiter) int { return deadlineOf(a.call).Compare(deadlineOf(b.call)) })
 }
 
 func deadlineOf(ctx context.Context) time.Time {
@@ -373,12 +363,7 @@ func (g *queue) markSent(logs []replayedLog, old *Record) (going, after []*waite
 	}
 	record := *next // a request that was left out may still hold next
 	stamp(&record, old, g.config.Clock())
-	leader := going[0]
-	for _, w := range going[1:] {
-		if deadlineOf(w.call).Before(deadlineOf(leader.call)) {
-			leader = w
-		}
-	}
+	leader := nearest(going)
 	sent = &attempt{token: leader.token, swaps: []Swap{{old, &record}}, leader: leader}
 	for _, w := range going {
 		w.sent = sent

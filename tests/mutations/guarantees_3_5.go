@@ -229,8 +229,8 @@ var updates = []mutation{
 	{
 		rule: "the request whose deadline is nearest leads",
 		file: "group_commit.go",
-		find: "		if deadlineOf(w.call).Before(deadlineOf(leader.call)) {",
-		with: "		if false {",
+		find: "	leader := nearest(going)\n",
+		with: "	leader := going[0]\n",
 		dies: "traces: TestGroup_TheNearestDeadlineHolds",
 	},
 	{
