@@ -157,7 +157,12 @@ func (m *Manager) met(ctx context.Context, token Token, id string, conflict *Con
 	if token.ID() != id {
 		token = NewToken(id, "").WithRealm(m.config.Realm)
 	}
-	record, err := m.store.Load(ctx, token)
+	return loadStored(ctx, m.store, token)
+}
+
+// loadStored returns the record that token opens, or nil if there is none.
+func loadStored(ctx context.Context, store Store, token Token) (*Record, error) {
+	record, err := store.Load(ctx, token)
 	if errors.Is(err, ErrNotFound) {
 		return nil, nil
 	}

@@ -264,16 +264,7 @@ func (g *queue) current(w *waiter, stored *Record) (*Record, error) {
 	if stored.condition(g.config.Clock()) == live {
 		return stored, nil
 	}
-	return g.load(w)
-}
-
-// load returns the stored record of w's session, or nil if there is none.
-func (g *queue) load(w *waiter) (*Record, error) {
-	record, err := g.store.Load(context.WithValue(w.call, pastCacheKey{}, true), w.token)
-	if errors.Is(err, ErrNotFound) {
-		return nil, nil
-	}
-	return record, err
+	return loadStored(context.WithValue(w.call, pastCacheKey{}, true), g.store, w.token)
 }
 
 func finishAll(together []*waiter, out outcome) {
@@ -398,7 +389,7 @@ func (g *queue) sendAttempt(ctx context.Context, sent *attempt) outcome {
 	}
 	current := conflict.Current
 	if current == nil {
-		if current, err = g.store.Load(ctx, sent.token); err != nil && !errors.Is(err, ErrNotFound) {
+		if current, err = loadStored(ctx, g.store, sent.token); err != nil {
 			return outcome{err: err}
 		}
 	}

@@ -243,7 +243,7 @@ var updates = []mutation{
 	{
 		rule: "a waiting commit asks the store once more before it takes the session for expired",
 		file: "group_commit.go",
-		find: "	return g.load(w)\n}",
+		find: "	return loadStored(context.WithValue(w.call, pastCacheKey{}, true), g.store, w.token)\n}",
 		with: "	return stored, nil\n}",
 		dies: "traces: TestGroup_TheSessionIsUsedElsewhereMeanwhile",
 	},
