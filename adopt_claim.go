@@ -1,7 +1,6 @@
 package session
 
 import (
-	"context"
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/json"
@@ -264,25 +263,13 @@ func (q *request) closeClaim(call *storeContext, st *state) {
 // swapClosed closes a claim, if it exists and is open.
 func (q *request) swapClosed(call *storeContext, id string) error {
 	m := q.manager
-	for {
+	return swapPlanned(call, m.store, NewToken(id, "").WithRealm(m.config.Realm), func() (Swap, error) {
 		c, _, err := m.loadClaim(call, id)
 		if err != nil || c == nil || c.isClosed() {
-			return err
+			return Swap{}, err
 		}
-		err = m.replaceClaim(call, c.record, c.closed(m.config.Clock()))
-		var conflict *ConflictError
-		if !errors.As(err, &conflict) {
-			return err
-		}
-		if err := call.Err(); err != nil {
-			return err
-		}
-	}
-}
-
-func (m *Manager) replaceClaim(ctx context.Context, old, next *Record) error {
-	_, err := m.store.Swap(ctx, NewToken(next.ID, "").WithRealm(m.config.Realm), Swap{old, next})
-	return err
+		return Swap{c.record, c.closed(m.config.Clock())}, nil
+	})
 }
 
 // unlinkClaim removes the claim's ID from the session, so that no further request looks the claim up.
@@ -306,38 +293,27 @@ func (q *request) unlinkClaim(call *storeContext, st *state) {
 // closed one, so that no request adopts the old session any more.
 func (q *request) endClaim(call *storeContext, a *adoption) error {
 	m := q.manager
-	for {
+	return swapPlanned(call, m.store, NewToken(a.claimID, "").WithRealm(m.config.Realm), func() (Swap, error) {
 		c, err := q.findClaim(call, a)
-		if err != nil {
-			return err
-		}
-		old, next := (*Record)(nil), (*Record)(nil)
 		switch {
-		case c == nil && a.isOver(m.config.Clock()):
-			return nil
-		case c == nil:
-			if next, err = a.newClaim(&m.config, Token{realm: m.config.Realm}); err != nil {
-				return err
-			}
-			// The token may be made up. A short claim is enough to stop requests that adopt now.
-			if a.Deadline.IsZero() && errors.Is(a.err, ErrNotFound) {
-				next.Deadline = next.IssuedAt.Add(tombstoneLife)
-			}
-		default:
+		case err != nil, c == nil && a.isOver(m.config.Clock()):
+			return Swap{}, err
+		case c != nil:
 			if err := q.endClaimed(call, c); err != nil || c.isClosed() {
-				return err
+				return Swap{}, err
 			}
-			old, next = c.record, c.closed(m.config.Clock())
+			return Swap{c.record, c.closed(m.config.Clock())}, nil
 		}
-		err = m.replaceClaim(call, old, next)
-		var conflict *ConflictError
-		if !errors.As(err, &conflict) {
-			return err
+		next, err := a.newClaim(&m.config, Token{realm: m.config.Realm})
+		if err != nil {
+			return Swap{}, err
 		}
-		if err := call.Err(); err != nil {
-			return err
+		// The token may be made up. A short claim is enough to stop requests that adopt now.
+		if a.Deadline.IsZero() && errors.Is(a.err, ErrNotFound) {
+			next.Deadline = next.IssuedAt.Add(tombstoneLife)
 		}
-	}
+		return Swap{nil, next}, nil
+	})
 }
 
 // endClaimed ends the session that a claim names, and its successors, as long as the old cookie leads to it.

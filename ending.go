@@ -160,6 +160,25 @@ func (m *Manager) met(ctx context.Context, token Token, id string, conflict *Con
 	return loadStored(ctx, m.store, token)
 }
 
+// swapPlanned makes the swap that plan returns. It plans again as long as another request was faster. A swap without New
+// means that there is nothing to store.
+func swapPlanned(ctx context.Context, store Store, token Token, plan func() (Swap, error)) error {
+	for {
+		swap, err := plan()
+		if err != nil || swap.New == nil {
+			return err
+		}
+		_, err = store.Swap(ctx, token, swap)
+		var conflict *ConflictError
+		if !errors.As(err, &conflict) {
+			return err
+		}
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+	}
+}
+
 // loadStored returns the record that token opens, or nil if there is none.
 func loadStored(ctx context.Context, store Store, token Token) (*Record, error) {
 	record, err := store.Load(ctx, token)

@@ -20,36 +20,25 @@ type entry struct {
 	Until micros `json:"until"` // its end; it stays even if its session is missing: a login may be about to store it
 }
 
-// changeEntries applies change to a record of entries. It tries again until no other request was faster. Change reports
-// whether there is something to store.
+// changeEntries applies change to a record of entries. Change reports whether there is something to store.
 func (m *Manager) changeEntries(ctx context.Context, store Store, id string, change func(entries, time.Time) (bool, error)) error {
 	ctx = context.WithValue(ctx, pastCacheKey{}, true)
-	for {
+	return swapPlanned(ctx, store, NewToken(id, ""), func() (Swap, error) {
 		old, err := loadEntriesRecord(ctx, store, id)
 		if err != nil {
-			return err
+			return Swap{}, err
 		}
 		now := m.config.Clock()
 		set, err := readEntries(old, now)
 		if err != nil {
-			return err
+			return Swap{}, err
 		}
 		if changed, err := change(set, now); err != nil || !changed {
-			return err
+			return Swap{}, err
 		}
 		next, err := set.record(id, now)
-		if err != nil {
-			return err
-		}
-		_, err = store.Swap(ctx, NewToken(id, ""), Swap{old, next})
-		var conflict *ConflictError
-		if !errors.As(err, &conflict) {
-			return err
-		}
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-	}
+		return Swap{old, next}, err
+	})
 }
 
 // loadEntries returns the entries whose time is not over.

@@ -68,8 +68,8 @@ var adoption = []mutation{
 	{
 		rule: "the new cookie closes the claim",
 		file: "adopt_claim.go",
-		find: "		if err != nil || c == nil || c.isClosed() {\n			return err",
-		with: "		if err != nil || c == nil || c.record != nil {\n			return err",
+		find: "		if err != nil || c == nil || c.isClosed() {\n			return Swap{}, err",
+		with: "		if err != nil || c == nil || c.record != nil {\n			return Swap{}, err",
 		dies: "adopt: TestAdopt_ItIsForgottenWhenTheNewCookieArrives",
 	},
 	{
