@@ -24,15 +24,11 @@ type entry struct {
 func (m *Manager) changeEntries(ctx context.Context, store Store, id string, change func(entries, time.Time) (bool, error)) error {
 	ctx = context.WithValue(ctx, pastCacheKey{}, true)
 	return swapPlanned(ctx, store, NewToken(id, ""), func() (Swap, error) {
-		old, err := loadEntriesRecord(ctx, store, id)
+		old, set, err := m.loadEntries(ctx, store, id)
 		if err != nil {
 			return Swap{}, err
 		}
 		now := m.config.Clock()
-		set, err := readEntries(old, now)
-		if err != nil {
-			return Swap{}, err
-		}
 		if changed, err := change(set, now); err != nil || !changed {
 			return Swap{}, err
 		}
@@ -41,43 +37,30 @@ func (m *Manager) changeEntries(ctx context.Context, store Store, id string, cha
 	})
 }
 
-// loadEntries returns the entries whose time is not over.
-func (m *Manager) loadEntries(ctx context.Context, store Store, id string) (entries, error) {
-	record, err := loadEntriesRecord(context.WithValue(ctx, pastCacheKey{}, true), store, id)
-	if err != nil {
-		return nil, err
-	}
-	return readEntries(record, m.config.Clock())
-}
-
-// loadEntriesRecord returns a record of entries, or nil if there is none. Unlike elsewhere, a record that can't be read
-// is an error: its sessions must not be forgotten.
-func loadEntriesRecord(ctx context.Context, store Store, id string) (*Record, error) {
+// loadEntries returns a record of entries, which is nil if there is none, and those of its entries whose time is not
+// over. Unlike elsewhere, a record that can't be read is an error: its sessions must not be forgotten.
+func (m *Manager) loadEntries(ctx context.Context, store Store, id string) (*Record, entries, error) {
+	set := make(entries)
 	record, err := store.Load(ctx, NewToken(id, ""))
 	switch {
 	case errors.Is(err, errUnreadable):
-		return nil, fmt.Errorf("session: a record of session IDs: %v", err) //nolint:errorlint // it is not "not found"
-	case errors.Is(err, ErrNotFound):
-		return nil, nil
+		return nil, nil, fmt.Errorf("session: a record of session IDs: %v", err) //nolint:errorlint // it is not "not found"
+	case errors.Is(err, ErrNotFound), err == nil && record == nil:
+		return nil, set, nil
+	case err != nil:
+		return nil, nil, err
 	}
-	return record, err
-}
-
-func readEntries(record *Record, now time.Time) (entries, error) {
-	set := make(entries)
-	if record == nil {
-		return set, nil
-	}
+	now := m.config.Clock()
 	for id, raw := range record.Values.All() {
 		var e entry
 		if err := json.Unmarshal(raw, &e); err != nil {
-			return nil, fmt.Errorf("session: a record of session IDs can't be read: %w", err)
+			return nil, nil, fmt.Errorf("session: a record of session IDs can't be read: %w", err)
 		}
 		if e.Until.time().After(now.Add(-clockSkew)) {
 			set[id] = e
 		}
 	}
-	return set, nil
+	return record, set, nil
 }
 
 // record returns the record that is stored for the entries.

@@ -109,7 +109,7 @@ func (m *Manager) revokeTag(ctx context.Context, tag string, as endAs) (ended in
 	if err != nil {
 		return 0, OpList, err
 	}
-	set, err := m.loadEntries(ctx, store, listedID("tag", m.config.Realm, tag))
+	_, set, err := m.loadEntries(ctx, store, listedID("tag", m.config.Realm, tag))
 	if err != nil {
 		return 0, OpList, err
 	}
