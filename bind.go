@@ -61,28 +61,23 @@ func (c *Config) bindPath() string {
 }
 
 // bindFaults finds what is wrong with the options of binding. The path must be set.
-func (c *Config) bindFaults(store Store) (faults []string) {
-	add := func(wrong bool, fault string) {
-		if wrong {
-			faults = append(faults, fault)
-		}
-	}
-	add(c.BindDevice < 0, "BindDevice is negative")
-	add(c.BindGrace < 0, "BindGrace is negative")
+func (c *Config) bindFaults(store Store) (faults faultList) {
+	faults.add(c.BindDevice < 0, "BindDevice is negative")
+	faults.add(c.BindGrace < 0, "BindGrace is negative")
 	if c.BindDevice <= 0 {
 		return faults
 	}
 	readable, _ := store.(interface{ readable() bool })
-	add(c.BindDevice < minBindDevice, "BindDevice is under 5 minutes, and browsers refuse to prove the device that often")
-	add(c.BindDevice > maxLifetime, "BindDevice is over 400 days, which browsers cut to 400")
-	add(c.BindGrace > c.BindDevice, "BindGrace is longer than BindDevice")
-	add(c.Secure == Off, "BindDevice needs Secure: browsers bind over HTTPS only")
-	add(c.Partitioned, "BindDevice can't be used with Partitioned: browsers bind no partitioned cookies")
-	add(c.Domain != "", "BindDevice can't be used with a Domain: browsers would prove the device to one of its hosts only")
-	add(readable != nil && readable.readable(), "BindDevice needs a store that hides its content: somebody who "+
+	faults.add(c.BindDevice < minBindDevice, "BindDevice is under 5 minutes, and browsers refuse to prove the device that often")
+	faults.add(c.BindDevice > maxLifetime, "BindDevice is over 400 days, which browsers cut to 400")
+	faults.add(c.BindGrace > c.BindDevice, "BindGrace is longer than BindDevice")
+	faults.add(c.Secure == Off, "BindDevice needs Secure: browsers bind over HTTPS only")
+	faults.add(c.Partitioned, "BindDevice can't be used with Partitioned: browsers bind no partitioned cookies")
+	faults.add(c.Domain != "", "BindDevice can't be used with a Domain: browsers would prove the device to one of its hosts only")
+	faults.add(readable != nil && readable.readable(), "BindDevice needs a store that hides its content: somebody who "+
 		"has a signed cookie could read the secret that proofs are made with")
-	add(!c.pathFits(), fmt.Sprintf("BindPath %q must be a clean path below Path, without a slash at its end: browsers "+
-		"must send the cookie there", c.BindPath))
+	faults.add(!c.pathFits(), "BindPath %q must be a clean path below Path, without a slash at its end: browsers "+
+		"must send the cookie there", c.BindPath)
 	return faults
 }
 

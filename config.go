@@ -298,34 +298,38 @@ func (c Config) defaultName() string {
 	return "__Host-session"
 }
 
+// faultList is what is wrong with a configuration.
+type faultList []string
+
+// add adds a fault, if it is one.
+func (f *faultList) add(wrong bool, format string, args ...any) {
+	if wrong {
+		*f = append(*f, fmt.Sprintf(format, args...))
+	}
+}
+
 // faults finds what is wrong with the options as they were given.
-func (c Config) faults(store Store) (faults []string) {
-	add := func(wrong bool, fault string) {
-		if wrong {
-			faults = append(faults, fault)
-		}
-	}
+func (c Config) faults(store Store) (faults faultList) {
 	_, lists := store.(UserStore)
-	add(isNil(store), "the store is nil")
-	add(c.Secure > Off, "Secure must be On or Off")
-	add(c.HttpOnly > Off, "HttpOnly must be On or Off")
-	add(c.SameSite < 0 || c.SameSite > http.SameSiteNoneMode, "SameSite is none of the values of http.SameSite")
-	add(c.SameSite == http.SameSiteNoneMode && c.Secure == Off, "SameSite None needs Secure, or browsers refuse the cookie")
-	add(c.Partitioned && c.Secure == Off, "Partitioned needs Secure, or browsers refuse the cookie")
-	if fault := lifetimeFault(c.IdleTimeout, c.Lifetime, defaultLifetime); fault != "" {
-		faults = append(faults, fault)
-	}
-	add(c.MaxSize < 0, "MaxSize is negative")
-	add(c.StoreTimeout < 0, "StoreTimeout is negative")
-	add(c.StoreTimeout > maxStoreTimeout, "StoreTimeout is over 30 seconds, the time within which a write whose answer was lost must be resolved")
-	add(len(c.Realm) > maxRealm || !utf8.ValidString(c.Realm), "Realm is longer than 256 bytes, or not valid UTF-8")
-	add(c.MaxPerUser < 0, "MaxPerUser is negative")
+	faults.add(isNil(store), "the store is nil")
+	faults.add(c.Secure > Off, "Secure must be On or Off")
+	faults.add(c.HttpOnly > Off, "HttpOnly must be On or Off")
+	faults.add(c.SameSite < 0 || c.SameSite > http.SameSiteNoneMode, "SameSite is none of the values of http.SameSite")
+	faults.add(c.SameSite == http.SameSiteNoneMode && c.Secure == Off, "SameSite None needs Secure, or browsers refuse the cookie")
+	faults.add(c.Partitioned && c.Secure == Off, "Partitioned needs Secure, or browsers refuse the cookie")
+	fault := lifetimeFault(c.IdleTimeout, c.Lifetime, defaultLifetime)
+	faults.add(fault != "", "%s", fault)
+	faults.add(c.MaxSize < 0, "MaxSize is negative")
+	faults.add(c.StoreTimeout < 0, "StoreTimeout is negative")
+	faults.add(c.StoreTimeout > maxStoreTimeout, "StoreTimeout is over 30 seconds, the time within which a write whose answer was lost must be resolved")
+	faults.add(len(c.Realm) > maxRealm || !utf8.ValidString(c.Realm), "Realm is longer than 256 bytes, or not valid UTF-8")
+	faults.add(c.MaxPerUser < 0, "MaxPerUser is negative")
 	cookies, inCookie := store.(*CookieStore)
-	add(c.Adopt != nil && inCookie && cookies != nil && cookies.ended == nil && cookies.fault == nil,
+	faults.add(c.Adopt != nil && inCookie && cookies != nil && cookies.ended == nil && cookies.fault == nil,
 		"Adopt needs a store that can keep which sessions were adopted: a server store, or CookieStore.WithRevocations")
-	add(c.OverLimit > Refuse, "OverLimit must be EndOldest or Refuse")
-	add(c.OverLimit == Refuse && c.MaxPerUser == 0, "OverLimit Refuse needs MaxPerUser")
-	add(c.MaxPerUser > 0 && !lists, "MaxPerUser needs a store that can list a user's sessions (UserStore)")
+	faults.add(c.OverLimit > Refuse, "OverLimit must be EndOldest or Refuse")
+	faults.add(c.OverLimit == Refuse && c.MaxPerUser == 0, "OverLimit Refuse needs MaxPerUser")
+	faults.add(c.MaxPerUser > 0 && !lists, "MaxPerUser needs a store that can list a user's sessions (UserStore)")
 	return faults
 }
 
@@ -344,25 +348,20 @@ func lifetimeFault(idle, lifetime, otherwise time.Duration) string {
 
 // cookieFaults finds what is wrong with the cookie. Its name and path must be set. http.Cookie.Valid alone does not
 // find all of this.
-func (c Config) cookieFaults() (faults []string) {
-	add := func(wrong bool, format string, args ...any) {
-		if wrong {
-			faults = append(faults, fmt.Sprintf(format, args...))
-		}
-	}
+func (c Config) cookieFaults() (faults faultList) {
 	valid := func(probe http.Cookie) bool { return probe.Valid() == nil }
-	add(!valid(http.Cookie{Name: c.Name}), "Name %q is no valid cookie name", c.Name)
-	add(len(c.Name) > 256, "Name is longer than 256 bytes")
-	add(c.Domain != "" && !valid(http.Cookie{Name: "n", Domain: c.Domain}), "Domain %q is no valid cookie domain", c.Domain)
-	add(c.Path[0] != '/' || !valid(http.Cookie{Name: "n", Path: c.Path}), "Path %q is no valid cookie path; it starts with a slash", c.Path)
-	add(len(c.Domain) > maxAttribute || len(c.Path) > maxAttribute, "Domain or Path is longer than 1024 bytes, which browsers ignore")
+	faults.add(!valid(http.Cookie{Name: c.Name}), "Name %q is no valid cookie name", c.Name)
+	faults.add(len(c.Name) > 256, "Name is longer than 256 bytes")
+	faults.add(c.Domain != "" && !valid(http.Cookie{Name: "n", Domain: c.Domain}), "Domain %q is no valid cookie domain", c.Domain)
+	faults.add(c.Path[0] != '/' || !valid(http.Cookie{Name: "n", Path: c.Path}), "Path %q is no valid cookie path; it starts with a slash", c.Path)
+	faults.add(len(c.Domain) > maxAttribute || len(c.Path) > maxAttribute, "Domain or Path is longer than 1024 bytes, which browsers ignore")
 
 	host, secure := hasPrefix(c.Name, "__Host-"), hasPrefix(c.Name, "__Secure-")
 	httpOnly := hasPrefix(c.Name, "__Http-") || hasPrefix(c.Name, "__Host-Http-")
-	add(host && c.Domain != "", "a __Host- cookie can't have a Domain; name it __Secure-")
-	add(host && c.Path != "/", "a __Host- cookie must have the Path /; name it __Secure-")
-	add((host || secure || httpOnly) && c.Secure == Off, "the cookie's name %s needs Secure; with Secure: Off use a name without prefix", c.Name)
-	add(httpOnly && c.HttpOnly == Off, "the cookie's name %s needs HttpOnly", c.Name)
+	faults.add(host && c.Domain != "", "a __Host- cookie can't have a Domain; name it __Secure-")
+	faults.add(host && c.Path != "/", "a __Host- cookie must have the Path /; name it __Secure-")
+	faults.add((host || secure || httpOnly) && c.Secure == Off, "the cookie's name %s needs Secure; with Secure: Off use a name without prefix", c.Name)
+	faults.add(httpOnly && c.HttpOnly == Off, "the cookie's name %s needs HttpOnly", c.Name)
 	return faults
 }
 

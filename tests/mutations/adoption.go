@@ -306,8 +306,8 @@ var adoption = []mutation{
 	{
 		rule: "New refuses Adopt where no claim can be kept",
 		file: "config.go",
-		find: "	add(c.Adopt != nil && inCookie && ",
-		with: "	add(false && inCookie && ",
+		find: "	faults.add(c.Adopt != nil && inCookie && ",
+		with: "	faults.add(false && inCookie && ",
 		dies: "adopt: TestErrors_NewRefusesACookieStoreWithoutAList",
 	},
 	{

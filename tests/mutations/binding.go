@@ -257,8 +257,8 @@ var binding = []mutation{
 	{
 		rule: "a store that shows its secrets can't bind",
 		file: "bind.go",
-		find: "	add(readable != nil && readable.readable(), ",
-		with: "	add(readable != nil && readable == nil, ",
+		find: "	faults.add(readable != nil && readable.readable(), ",
+		with: "	faults.add(readable != nil && readable == nil, ",
 		dies: "binding: TestBinding_OptionsThatAreRefused",
 	},
 }
