@@ -100,7 +100,9 @@ func (m *Manager) RevokeTag(ctx context.Context, tag string) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	return m.revokeMany(ctx, ReasonTag, "", func(call context.Context, as endAs) (int, Op, error) { return m.revokeTag(call, tag, as) })
+	return m.observeRevoke(ctx, Event{Reason: ReasonTag}, func(call context.Context, as endAs) (int, Op, error) {
+		return m.revokeTag(call, tag, as)
+	})
 }
 
 func (m *Manager) revokeTag(ctx context.Context, tag string, as endAs) (ended int, op Op, err error) {

@@ -87,18 +87,10 @@ func (m *Manager) Revoke(ctx context.Context, user, id string) error {
 	if err := checkUser("Revoke", user); err != nil {
 		return err
 	}
-	reason, err := reasonOf(ctx, ReasonOne)
-	if err != nil {
-		return err
-	}
-	call := m.storeContext(ctx, m.userTime())
-	defer call.Release()
-	err = m.observed(call, CallRevoke, func() error { return m.revoke(call, user, id, endAs{revoked: true, reason: reason}) })
-	if err != nil {
-		return userError(OpEnd, err)
-	}
-	m.tell(ctx, Event{Kind: EventRevoked, ID: id, User: user, Reason: ReasonOne, EndReason: reason})
-	return nil
+	_, err := m.observeRevoke(ctx, Event{ID: id, User: user, Reason: ReasonOne}, func(call context.Context, as endAs) (int, Op, error) {
+		return 0, OpEnd, m.revoke(call, user, id, as)
+	})
+	return err
 }
 
 func (m *Manager) revoke(ctx context.Context, user, id string, as endAs) error {
@@ -153,16 +145,16 @@ func (m *Manager) RevokeUser(ctx context.Context, user string, except ...string)
 		return 0, err
 	}
 	except = m.withStored(ctx, except)
-	return m.revokeMany(ctx, ReasonAll, user, func(call context.Context, as endAs) (int, Op, error) {
+	return m.observeRevoke(ctx, Event{User: user, Reason: ReasonAll}, func(call context.Context, as endAs) (int, Op, error) {
 		return m.revokeUser(call, user, except, as)
 	})
 }
 
-// revokeMany calls revoke, which ends several sessions, and tells OnEvent.
-func (m *Manager) revokeMany(
-	ctx context.Context, kind Reason, user string, revoke func(context.Context, endAs) (int, Op, error),
+// observeRevoke calls revoke, which ends sessions, and tells OnEvent of the event.
+func (m *Manager) observeRevoke(
+	ctx context.Context, event Event, revoke func(context.Context, endAs) (int, Op, error),
 ) (int, error) {
-	reason, err := reasonOf(ctx, kind)
+	reason, err := reasonOf(ctx, event.Reason)
 	if err != nil {
 		return 0, err
 	}
@@ -176,7 +168,8 @@ func (m *Manager) revokeMany(
 	if err != nil {
 		return ended, userError(op, err)
 	}
-	m.tell(ctx, Event{Kind: EventRevoked, User: user, Reason: kind, EndReason: reason})
+	event.Kind, event.EndReason = EventRevoked, reason
+	m.tell(ctx, event)
 	return ended, nil
 }
 
