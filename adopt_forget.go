@@ -137,17 +137,19 @@ func (m *Manager) forgetAll(ctx context.Context, due []*oldSession, tell func(*o
 func (m *Manager) forget(ctx context.Context, old *oldSession) error {
 	old.mu.Lock()
 	defer old.mu.Unlock()
-	return old.forgetLocked(ctx, m)
+	return m.forgetLocked(ctx, old)
 }
 
 // forgetLocked is forget with the lock held.
-func (old *oldSession) forgetLocked(ctx context.Context, m *Manager) error {
+func (m *Manager) forgetLocked(ctx context.Context, old *oldSession) error {
 	if old.done {
 		return nil
 	}
 	old.tried = true
 	err := m.callForget(ctx, old.forget)
-	old.done = err == nil
+	if old.done = err == nil; old.done {
+		m.dropForget(old)
+	}
 	return err
 }
 
@@ -173,10 +175,13 @@ func (m *Manager) pendingForget(claimID string) *oldSession {
 	return m.forgets.byClaim[claimID]
 }
 
-func (m *Manager) dropForget(claimID string) {
+// dropForget takes an old session out of forgets. In inTurn it stays, and takeDue skips it there.
+func (m *Manager) dropForget(old *oldSession) {
 	m.forgets.mu.Lock()
 	defer m.forgets.mu.Unlock()
-	delete(m.forgets.byClaim, claimID) // takeDue skips it in inTurn
+	if m.forgets.byClaim[old.claimID] == old {
+		delete(m.forgets.byClaim, old.claimID)
+	}
 }
 
 // forgetArrived forgets an old session whose new cookie has arrived. It reports a failure, and then waits is true:
@@ -194,11 +199,10 @@ func (q *request) forgetArrived(claimID string) (waits bool) {
 	if old.tried && !old.done {
 		return true
 	}
-	if err := old.forgetLocked(context.WithoutCancel(q.parent), q.manager); err != nil {
+	if err := q.manager.forgetLocked(context.WithoutCancel(q.parent), old); err != nil {
 		q.tellForgetFailed(old, err)
 		return true
 	}
-	q.manager.dropForget(claimID)
 	return false
 }
 
@@ -211,11 +215,7 @@ func (m *Manager) forgetPending(ctx context.Context, adopted *Record) error {
 	if old == nil {
 		return nil
 	}
-	err := m.forget(ctx, old)
-	if err == nil {
-		m.dropForget(old.claimID)
-	}
-	return err
+	return m.forget(ctx, old)
 }
 
 // forgetNow forgets the old session that Config.Adopt has named for this request.
@@ -227,11 +227,7 @@ func (m *Manager) forgetNow(ctx context.Context, a *adoption) error {
 	if old == nil {
 		return m.callForget(ctx, a.Forget)
 	}
-	err := m.forget(ctx, old)
-	if err == nil {
-		m.dropForget(a.claimID)
-	}
-	return err
+	return m.forget(ctx, old)
 }
 
 // forgetOld is forgetNow, except that it only reports a failure.
