@@ -500,15 +500,20 @@ func (s *Session) SetLifetime(idle, lifetime time.Duration) {
 // longer than 256 bytes or not valid UTF-8 fails the commit. Login drops the note of an earlier request. A note alone
 // does not start a session.
 func (s *Session) SetNote(note string) {
-	err := checkTexts("note", note)
-	if err == nil && len(note) > maxNote {
-		err = fmt.Errorf("session: SetNote: the note has %d bytes, and may have %d", len(note), maxNote)
+	s.setText("SetNote", "note", note, maxNote, settings{note: &note})
+}
+
+// setText makes a setting that is a text of at most so many bytes.
+func (s *Session) setText(op, what, text string, most int, set settings) {
+	err := checkTexts(what, text)
+	if err == nil && len(text) > most {
+		err = fmt.Errorf("session: %s: the %s has %d bytes, and may have %d", op, what, len(text), most)
 	}
 	if err != nil {
-		s.fail("SetNote", err)
+		s.fail(op, err)
 		return
 	}
-	s.change("SetNote", func(st *state) { st.note(setting{settings{note: &note}}) })
+	s.change(op, func(st *state) { st.note(setting{set}) })
 }
 
 // Err returns the first error of loading the session, of encoding a value, or of reading a stored value. An error of

@@ -20,15 +20,7 @@ const (
 // have the tag already. With a CookieStore without WithRevocations it fails with an error that wraps
 // errors.ErrUnsupported. Such a commit makes two more calls of the store.
 func (s *Session) SetTag(tag string) {
-	err := checkTexts("tag", tag)
-	if err == nil && len(tag) > maxTag {
-		err = fmt.Errorf("session: SetTag: the tag has %d bytes, and may have %d", len(tag), maxTag)
-	}
-	if err != nil {
-		s.fail("SetTag", err)
-		return
-	}
-	s.change("SetTag", func(st *state) { st.note(setting{settings{tag: &tag}}) })
+	s.setText("SetTag", "tag", tag, maxTag, settings{tag: &tag})
 }
 
 // Tag returns the tag that SetTag set, or "".

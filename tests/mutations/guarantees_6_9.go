@@ -160,7 +160,7 @@ var bounds = []mutation{
 	{
 		rule: "a note has a limit",
 		file: "session.go",
-		find: "	if err == nil && len(note) > maxNote {",
+		find: "	if err == nil && len(text) > most {",
 		with: "	if false {",
 		dies: "field: TestField13_ASessionHasALimitInAll",
 	},
