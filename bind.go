@@ -186,13 +186,9 @@ func (q *request) answerAskAgain(w http.ResponseWriter) {
 	_, _ = w.Write([]byte("<!doctype html><title>…</title>\n"))
 }
 
-// sameAddress returns a relative address that leads from the page to itself. It uses the address that the browser has
-// asked for, because handlers outside may have changed the URL, as http.StripPrefix does.
+// sameAddress returns a relative address that leads from the page to itself.
 func sameAddress(r *http.Request) string {
-	u := r.URL
-	if asked, err := url.ParseRequestURI(r.RequestURI); err == nil {
-		u = asked
-	}
+	u := askedURL(r)
 	escaped := u.EscapedPath()
 	same := "./" + escaped[strings.LastIndexByte(escaped, '/')+1:]
 	if u.RawQuery != "" {

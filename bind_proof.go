@@ -47,11 +47,6 @@ func (b *binding) proofCookie(known *Binding, now time.Time) string {
 	return b.cookie.cookie(dbsc.Stamp(known.Secret, dbsc.Proof, until, nil), now, until).String()
 }
 
-// registrationChallenge returns the challenge of the offer for r. Its time is that of the sign-in.
-func registrationChallenge(r *Record) string {
-	return dbsc.Stamp(r.Binding.Secret, dbsc.Registration, r.AuthenticatedAt, nil)
-}
-
 // renewalChallenge returns a challenge that is newer than the last one that was answered, even if the clock stands
 // still. It carries key, which a sealed session may have lost when the answer comes.
 func renewalChallenge(known *Binding, now time.Time, key []byte) string {
@@ -81,9 +76,10 @@ func (q *request) offerBinding(stored *Record) {
 	if q.manager.binding == nil || len(stored.Binding.Secret) == 0 || stored.Binding.bound() {
 		return
 	}
+	challenge := dbsc.Stamp(stored.Binding.Secret, dbsc.Registration, stored.AuthenticatedAt, nil)
 	q.session.mu.Lock()
 	defer q.session.mu.Unlock()
-	q.answerBinding().offer = dbsc.Offer(q.manager.binding.offered, registrationChallenge(stored))
+	q.answerBinding().offer = dbsc.Offer(q.manager.binding.offered, challenge)
 }
 
 // removeProof lets the response remove the bound cookie too. The caller holds the session's lock.

@@ -147,7 +147,7 @@ func acceptsHTML(lines []string) bool {
 // returnPath returns the path to come back to after the sign-in, or "" if there is none.
 func returnPath(r *http.Request) string {
 	if r.Method == http.MethodGet || r.Method == http.MethodHead {
-		return LocalPath(requestPath(r), "")
+		return LocalPath(askedURL(r).RequestURI(), "")
 	}
 	from, err := url.Parse(r.Referer())
 	if err != nil || from.Host != r.Host {
@@ -156,13 +156,13 @@ func returnPath(r *http.Request) string {
 	return LocalPath(from.RequestURI(), "")
 }
 
-// requestPath returns the path and query that the client asked for. A handler outside may have changed r.URL, as
-// http.StripPrefix does, but not r.RequestURI.
-func requestPath(r *http.Request) string {
+// askedURL returns the address that the client asked for. A handler outside may have changed r.URL, as http.StripPrefix
+// does, but not r.RequestURI.
+func askedURL(r *http.Request) *url.URL {
 	if asked, err := url.ParseRequestURI(r.RequestURI); err == nil {
-		return asked.RequestURI()
+		return asked
 	}
-	return r.URL.RequestURI()
+	return r.URL
 }
 
 // LocalPath returns path, with its query, if it is a path of this site. If not, it returns otherwise. It refuses whatever a
