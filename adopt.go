@@ -168,7 +168,7 @@ func (q *request) reportNotAdopted(reason Reason, err error) {
 	if reason == ReasonUnreadable {
 		level = slog.LevelWarn
 	}
-	q.noteEvent(EventRejected, &Record{}, reason, err)
+	q.noteEvent(EventRejected, nil, reason, err)
 	q.log(level, "session: a session of the old library is not adopted", err)
 }
 

@@ -240,12 +240,6 @@ func rejectionReason(err error) Reason {
 	return ReasonBadProof
 }
 
-// isStoreFailure reports whether a commit failed because of the store, so that another try may succeed.
-func isStoreFailure(err error) bool {
-	var failed *StoreError
-	return errors.As(err, &failed)
-}
-
 // commitProof commits one change. After an error it drops the change. If the answer to a registration was lost, it
 // tries once more: if the key was stored and the browser was told that it was not, the owner would be signed out.
 func (q *request) commitProof(c change) error {

@@ -109,7 +109,7 @@ func newDraft(config *Config, base *Record, set settings) draft {
 	return d
 }
 
-// noRecord is the record of a draft without a session.
+// noRecord is the record where there is no session. Nobody changes it.
 var noRecord = &Record{}
 
 // own returns the draft's record, which the caller may change. It copies a shared record first.

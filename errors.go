@@ -82,3 +82,9 @@ func (e *StoreError) Error() string { return "session: " + string(e.Op) + ": " +
 
 // Unwrap returns the store's error.
 func (e *StoreError) Unwrap() error { return e.Err }
+
+// isStoreFailure reports whether the store failed, so that another try may succeed.
+func isStoreFailure(err error) bool {
+	_, failed := errors.AsType[*StoreError](err)
+	return failed
+}

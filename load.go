@@ -22,7 +22,7 @@ func (q *request) load(st *state) error {
 	tokens, present, malformed := cookieTokens(candidates[:0], q.outer.Header, c.Name, c.Realm)
 	st.present = present > 0
 	if malformed > 0 {
-		q.noteEvent(EventRejected, &Record{}, ReasonMalformed, nil)
+		q.noteEvent(EventRejected, nil, ReasonMalformed, nil)
 	}
 	if len(tokens) > 0 {
 		call := q.manager.storeContext(q.parent, c.StoreTimeout) // for all of them

@@ -51,10 +51,9 @@ func New(store Store, cfg Config) (*Manager, error) {
 
 // answerError is the default ErrorHandler.
 func answerError(w http.ResponseWriter, _ *http.Request, err error) {
-	var store *StoreError
 	status := http.StatusInternalServerError
 	switch {
-	case errors.As(err, &store):
+	case isStoreFailure(err):
 		status = http.StatusServiceUnavailable
 	case errors.Is(err, ErrSessionEnded):
 		status = http.StatusConflict

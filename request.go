@@ -1,6 +1,7 @@
 package session
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -260,8 +261,7 @@ func (q *request) isHead() bool { return q.outer.Method == http.MethodHead }
 // logFailure logs why the client gets an error instead of the handler's response, if that is the program's fault. A
 // failure of the store was logged before, and the end of a session is no fault.
 func (q *request) logFailure(err error) {
-	var failed *StoreError
-	if errors.As(err, &failed) || errors.Is(err, ErrSessionEnded) || errors.Is(err, ErrTooManySessions) || errors.Is(err, errClientGone) ||
+	if isStoreFailure(err) || errors.Is(err, ErrSessionEnded) || errors.Is(err, ErrTooManySessions) || errors.Is(err, errClientGone) ||
 		errors.Is(err, errAskAgain) {
 		return
 	}
@@ -290,18 +290,19 @@ func (q *request) reportUnreadable(key string, err error) {
 
 // addEvent notes an event of the request's session.
 func (q *request) addEvent(kind EventKind, reason Reason, err error) {
-	r := &Record{}
-	if st := q.session.state; st != nil && st.base != nil {
+	var r *Record
+	if st := q.session.state; st != nil {
 		r = st.base
 	}
 	q.addEventOf(kind, r, reason, err)
 }
 
-// addEventOf notes an event of the session r.
+// addEventOf notes an event of the session r, which is nil if none is known.
 func (q *request) addEventOf(kind EventKind, r *Record, reason Reason, err error) {
 	if q.manager.config.OnEvent == nil {
 		return
 	}
+	r = cmp.Or(r, noRecord)
 	event := Event{Kind: kind, ID: r.ID, User: r.User, Reason: reason, Err: err, Time: q.manager.config.Clock()}
 	if r.Ended {
 		event.EndReason = Reason(r.Note)
@@ -356,11 +357,8 @@ func (q *request) noteEvent(kind EventKind, r *Record, reason Reason, err error)
 // storeError notes and logs the failure of a store, and returns it for the error handler.
 func (q *request) storeError(op Op, r *Record, err error) error {
 	failed := &StoreError{Op: op, Err: err}
-	if r == nil {
-		r = &Record{}
-	}
 	q.noteEvent(EventStoreError, r, Reason(op), failed)
-	q.log(slog.LevelError, "session: the store failed", failed, "session", r.ID)
+	q.log(slog.LevelError, "session: the store failed", failed, "session", cmp.Or(r, noRecord).ID)
 	return failed
 }
 

@@ -159,8 +159,8 @@ var binding = []mutation{
 	{
 		rule: "a store that is down does not cost the registration",
 		file: "bind_endpoints.go",
-		find: "	return errors.As(err, &failed)\n",
-		with: "	return errors.As(err, &failed) && failed == nil\n",
+		find: "		case isStoreFailure(err):\n			w.WriteHeader(http.StatusServiceUnavailable)\n			return\n		default:\n			q.noteEvent(EventUnproven, base, rejectionReason(err), err)\n			if errors.Is(err, errProofUsed)",
+		with: "		case err == nil:\n			w.WriteHeader(http.StatusServiceUnavailable)\n			return\n		default:\n			q.noteEvent(EventUnproven, base, rejectionReason(err), err)\n			if errors.Is(err, errProofUsed)",
 		dies: "binding: TestBinding_AStoreThatFails",
 	},
 	{
