@@ -76,14 +76,6 @@ func encodeValue(key string, v any) (json.RawMessage, error) {
 	return raw, nil
 }
 
-// decodeValue reads the stored value of key into dst, a pointer.
-func decodeValue(key string, raw json.RawMessage, dst any) error {
-	if err := jsonvalue.Decode(raw, dst); err != nil {
-		return fmt.Errorf("session: the stored value of key %q does not fit: %w", key, err)
-	}
-	return nil
-}
-
 // checkTexts returns an error for texts that JSON would alter.
 func checkTexts(what string, texts ...string) error {
 	for _, text := range texts {

@@ -255,9 +255,6 @@ func (q *request) finishUnsaved(h http.Header) {
 	}
 }
 
-// isHead reports whether the request is a HEAD.
-func (q *request) isHead() bool { return q.outer.Method == http.MethodHead }
-
 // logFailure logs why the client gets an error instead of the handler's response, if that is the program's fault. A
 // failure of the store was logged before, and the end of a session is no fault.
 func (q *request) logFailure(err error) {
@@ -282,10 +279,6 @@ func (q *request) reportLate(op string) {
 func (q *request) reportNotKept(err error) {
 	q.addEvent(EventLateWrite, ReasonNotKept, err)
 	q.addLine(slog.LevelError, "session: changes made after the response had started are lost", err)
-}
-
-func (q *request) reportUnreadable(key string, err error) {
-	q.addLine(slog.LevelWarn, "session: a stored value can't be read", err, "key", key)
 }
 
 // addEvent notes an event of the request's session.

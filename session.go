@@ -6,10 +6,14 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
+	"net/http"
 	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/doorman-go/session/internal/jsonvalue"
 )
 
 // Session is the session of one request. FromContext returns it. The first method that needs its content loads it. Its
@@ -195,15 +199,16 @@ func (s *Session) raw(key string) json.RawMessage {
 // decode reads raw into dst. It does not hold the lock, because a type's own decoding is the application's code. If the
 // value does not fit, it notes that, and leaves dst as it is.
 func (s *Session) decode(key string, raw json.RawMessage, dst any) bool {
-	err := decodeValue(key, raw, dst)
+	err := jsonvalue.Decode(raw, dst)
 	if err == nil {
 		return true
 	}
+	err = fmt.Errorf("session: the stored value of key %q does not fit: %w", key, err)
 	s.mu.Lock()
 	defer s.close()
 	s.state.decodeErr = cmp.Or(s.state.decodeErr, err)
 	if s.request != nil {
-		s.request.reportUnreadable(key, err)
+		s.request.addLine(slog.LevelWarn, "session: a stored value can't be read", err, "key", key)
 	}
 	return false
 }
@@ -287,7 +292,7 @@ func (s *Session) Flashes() []Flash {
 			flashes = append(flashes, Flash{f.Category, f.Message})
 			ids[f.ID] = true
 		}
-		if len(ids) > 0 && (s.request == nil || !s.request.isHead()) {
+		if len(ids) > 0 && (s.request == nil || s.request.outer.Method != http.MethodHead) {
 			st.note(takeFlash{ids})
 		}
 	})
