@@ -14,11 +14,8 @@ import (
 // and again could keep ahead of an ending that follows successors.
 const regenerateGap = 200 * time.Millisecond
 
-// waitForGap waits until the session may have a new ID again.
+// waitForGap waits until the session may have a new ID again. If it never got one, that time is zero, and long over.
 func (q *request) waitForGap(call context.Context, base *Record) error {
-	if base.RegeneratedAt.IsZero() {
-		return nil
-	}
 	left := base.RegeneratedAt.Add(regenerateGap).Sub(q.manager.config.Clock())
 	if left <= 0 {
 		return nil
@@ -93,15 +90,13 @@ func (q *request) planNewID(call *storeContext, s *step) ([]Swap, error) {
 	switch {
 	case s.base == nil && s.revoked != nil && s.logsIn():
 		return q.swapsFrom(s, s.revoked), nil
-	case s.base == nil:
-		return q.swapsFrom(s, nil), nil
-	case s.begun && s.base.condition(q.manager.config.Clock()) != live: // a Login on a session that has ended
+	case s.base == nil: // it replaces nothing
+	case !s.begun:
+		if err := q.waitForGap(call, s.base); err != nil {
+			return nil, q.swapError(s, err)
+		}
+	case s.base.condition(q.manager.config.Clock()) != live: // a Login on a session that has ended
 		return q.loginOver(call, s, s.base)
-	case s.begun:
-		return q.swapsFrom(s, s.base), nil
-	}
-	if err := q.waitForGap(call, s.base); err != nil {
-		return nil, q.swapError(s, err)
 	}
 	return q.swapsFrom(s, s.base), nil
 }
