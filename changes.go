@@ -217,11 +217,7 @@ func (s settings) with(later settings) settings {
 // resolve returns the idle time and the deadline for a session created then. A limit of zero means the configuration's.
 func (l *limits) resolve(c *Config, created time.Time) (idle time.Duration, deadline time.Time) {
 	lifetime := cmp.Or(l.lifetime, c.Lifetime)
-	idle = max(l.idle, 0)
-	if l.idle == 0 {
-		idle = min(c.IdleTimeout, lifetime)
-	}
-	return idle, created.Add(lifetime)
+	return idleOrDefault(l.idle, c.IdleTimeout, lifetime), created.Add(lifetime)
 }
 
 func (c begin) apply(d *draft) error {

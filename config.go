@@ -256,7 +256,7 @@ func (c Config) withDefaults(store Store) (Config, error) {
 	}
 	c.Domain = strings.TrimPrefix(c.Domain, ".")
 	c.Lifetime = cmp.Or(c.Lifetime, defaultLifetime)
-	c.IdleTimeout = idleOrDefault(c.IdleTimeout, c.Lifetime)
+	c.IdleTimeout = idleOrDefault(c.IdleTimeout, defaultIdle, c.Lifetime)
 	c.StoreTimeout = cmp.Or(c.StoreTimeout, defaultStoreTimeout)
 	c.Clock = inMicroseconds(c.Clock)
 	faults = append(faults, c.cookieFaults()...)
@@ -276,16 +276,13 @@ func inMicroseconds(clock func() time.Time) func() time.Time {
 	return func() time.Time { return clock().Truncate(time.Microsecond) }
 }
 
-// idleOrDefault resolves an idle timeout as Config and SetLifetime take it: zero means the default, and a negative one
+// idleOrDefault resolves an idle timeout as Config and SetLifetime take it: zero means otherwise, and a negative one
 // means none. In a Record, zero means none.
-func idleOrDefault(idle, lifetime time.Duration) time.Duration {
-	switch {
-	case idle < 0:
-		return 0
-	case idle == 0:
-		return min(defaultIdle, lifetime)
+func idleOrDefault(idle, otherwise, lifetime time.Duration) time.Duration {
+	if idle == 0 {
+		return min(otherwise, lifetime)
 	}
-	return idle
+	return max(idle, 0)
 }
 
 func (c Config) defaultName() string {
