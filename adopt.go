@@ -1,6 +1,7 @@
 package session
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -110,10 +111,8 @@ func (q *request) callAdopt(ctx context.Context) (*adoption, error) {
 	switch {
 	case adopted == nil:
 		return nil, err
-	case adopted.Token == "" && err != nil:
-		return nil, err
 	case adopted.Token == "":
-		return nil, errNoOldToken
+		return nil, cmp.Or(err, errNoOldToken)
 	}
 	return &adoption{Adopted: *adopted, err: err, claimID: claimID(c.Realm, adopted.Token)}, nil
 }

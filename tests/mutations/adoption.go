@@ -215,8 +215,8 @@ var adoption = []mutation{
 	{
 		rule: "Adopt's empty token is an error",
 		file: "adopt.go",
-		find: "		return nil, errNoOldToken\n",
-		with: "		return nil, nil\n",
+		find: "		return nil, cmp.Or(err, errNoOldToken)\n",
+		with: "		return nil, err\n",
 		dies: "adopt: TestErrors_AnEmptyTokenIsOne",
 	},
 	{
