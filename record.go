@@ -214,11 +214,9 @@ func (r *Record) knows(revision string) bool { return r.Revision == revision || 
 // newTombstone returns the tombstone that replaces r when its session ends. Only r's ID, realm and user need to be
 // known.
 func newTombstone(r *Record, now time.Time) *Record {
-	t := &Record{
-		ID: r.ID, Realm: r.Realm, User: r.User, Ended: true, IssuedAt: now, Deadline: now.Add(tombstoneLife),
+	return &Record{
+		ID: r.ID, Revision: newRevision(), Realm: r.Realm, User: r.User, Ended: true, IssuedAt: now, Deadline: now.Add(tombstoneLife),
 	}
-	t.Revision = newRevision()
-	return t
 }
 
 const revisionSize = 9 // random bytes: enough to tell a write from all other writes of its session
