@@ -44,7 +44,7 @@ func newBinding(c *Config) *binding {
 	}
 	b := &binding{cookie: *c, id: c.Name}
 	b.cookie.Name = c.Name + "-bound"
-	b.removal = b.cookie.cookie("", time.Time{}, time.Time{}).String()
+	b.removal = b.cookie.removal()
 	at := c.bindPath() + "/" + c.Name
 	b.register, b.renew = at+"/register", at+"/renew"
 	b.offered = escapedPath(b.register)

@@ -71,6 +71,9 @@ func (c *Config) cookie(value string, now, expires time.Time) *http.Cookie {
 	return cookie
 }
 
+// removal returns the line that removes the cookie.
+func (c *Config) removal() string { return c.cookie("", time.Time{}, time.Time{}).String() }
+
 // attributes returns what follows the name and the value in the line of a cookie that ends when the browser is closed.
 // Most lines are made from it.
 func (c *Config) attributes() string {
@@ -80,7 +83,7 @@ func (c *Config) attributes() string {
 
 // cookieValueFault returns an error if the cookie can't have this value, which a store made.
 func (c *Config) cookieValueFault(value string) error {
-	if len(c.Name)+len(value) > maxCookie {
+	if len(value) > c.room() {
 		return ErrCookieTooLarge
 	}
 	for i := range len(value) {
@@ -256,9 +259,6 @@ func insecure(r *http.Request) bool {
 		return false
 	}
 	host := r.Host
-	if host == "localhost" {
-		return false
-	}
 	if h, _, err := net.SplitHostPort(host); err == nil {
 		host = h
 	}

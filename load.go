@@ -82,7 +82,7 @@ func (q *request) meetRecord(st *state, record *Record, token Token) (ended *Rec
 	switch record.condition(now) {
 	case live:
 		if st.base == nil || laterIssued(record, st.base) {
-			st.setBase(record, token.opened(record.ID, q.manager.room), now)
+			st.setBase(record, token.opened(record.ID, q.manager.config.room()), now)
 		}
 		return nil
 	case late:

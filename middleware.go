@@ -9,7 +9,6 @@ import (
 	"net/http"
 	"slices"
 	"sync/atomic"
-	"time"
 )
 
 // Manager puts sessions into requests. New makes it. Several goroutines may use it at the same time.
@@ -19,7 +18,6 @@ type Manager struct {
 	attributes string // of a cookie that ends when the browser is closed
 	removal    string // the line that removes the cookie
 	storeName  string
-	room       int // how many bytes a token's value may have in the cookie
 	binding    *binding
 	queue      queue
 	forgets    forgets
@@ -41,8 +39,7 @@ func New(store Store, cfg Config) (*Manager, error) {
 	if config.ErrorHandler == nil {
 		config.ErrorHandler = answerError
 	}
-	m := &Manager{store: store, storeName: storeName(store), config: config, attributes: config.attributes(), removal: config.cookie("", time.Time{}, time.Time{}).String()}
-	m.room = maxCookie - len(config.Name)
+	m := &Manager{store: store, storeName: storeName(store), config: config, attributes: config.attributes(), removal: config.removal()}
 	m.binding = newBinding(&m.config)
 	m.queue.store, m.queue.config = store, &m.config
 	m.watches = watches{manager: m, byID: make(map[string]*watched), wake: make(chan struct{}, 1)}
@@ -108,12 +105,7 @@ func (m *Manager) Middleware(next http.Handler) http.Handler {
 
 // sharesName reports whether both Managers set cookies with the same name.
 func (m *Manager) sharesName(other *Manager) bool {
-	for _, name := range m.cookieNames() {
-		if slices.Contains(other.cookieNames(), name) {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(m.cookieNames(), func(name string) bool { return slices.Contains(other.cookieNames(), name) })
 }
 
 // cookieNames returns the name of the session's cookie, and that of the bound one, if there is one.

@@ -94,9 +94,12 @@ func newToken(realm string) Token {
 // newToken makes a server token. A store that keeps the session in the cookie replaces its value.
 func (c *Config) newToken() Token {
 	t := newToken(c.Realm)
-	t.room = maxCookie - len(c.Name)
+	t.room = c.room()
 	return t
 }
+
+// room returns how many bytes a token's value may have in the cookie.
+func (c *Config) room() int { return maxCookie - len(c.Name) }
 
 // tokenSum hashes a token's secret. The first idSize bytes are the ID, and the next checkSize bytes the checksum. The
 // realm is hashed too, so that Managers of different realms with one store do not accept each other's tokens.
