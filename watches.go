@@ -33,14 +33,13 @@ type watches struct {
 
 // watched is a session that is watched, by one connection or several.
 type watched struct {
-	id      string
-	since   time.Time
-	known   watchedFacts
-	first   *watcher
-	due     time.Time
-	place   int  // in the heap; -1 while the session is checked and not in the heap
-	again   bool // it became due while it was checked
-	dropped bool
+	id    string
+	since time.Time
+	known watchedFacts
+	first *watcher
+	due   time.Time
+	place int  // in the heap; -1 while the session is checked and not in the heap
+	again bool // it became due while it was checked
 }
 
 // watchedFacts is what is known of a session, from a request or from a check.
@@ -129,10 +128,9 @@ func (w *watches) remove(session *watched, one *watcher) {
 
 // drop forgets a session. The caller holds the lock, here and in lookSoon.
 func (w *watches) drop(session *watched) {
-	if session.dropped {
+	if w.byID[session.id] != session { // it was forgotten before
 		return
 	}
-	session.dropped = true
 	if session.place >= 0 {
 		heap.Remove(&w.due, session.place)
 	}
@@ -278,7 +276,7 @@ func (w *watches) dropEnded(session *watched) (watchers []*watcher) {
 func (w *watches) lookAgain(session *watched, facts watchedFacts) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if session.dropped {
+	if w.byID[session.id] != session { // it was forgotten meanwhile
 		return
 	}
 	session.known.endsAt, session.known.stored = facts.endsAt, facts.stored
