@@ -161,7 +161,7 @@ func claimID(realm, oldToken string) string {
 func (m *Manager) loadClaim(call *storeContext, id string) (c *claim, inCookie bool, err error) {
 	call.pastCache = true
 	defer func() { call.pastCache = false }()
-	r, err := m.store.Load(call, NewToken(id, "").WithRealm(m.config.Realm))
+	r, err := m.store.Load(call, idToken(id, m.config.Realm))
 	switch {
 	case errors.Is(err, errNoRevocations):
 		return nil, false, fmt.Errorf("session: Config.Adopt needs CookieStore.WithRevocations: %w", err)
@@ -263,7 +263,7 @@ func (q *request) closeClaim(call *storeContext, st *state) {
 // swapClosed closes a claim, if it exists and is open.
 func (q *request) swapClosed(call *storeContext, id string) error {
 	m := q.manager
-	return swapPlanned(call, m.store, NewToken(id, "").WithRealm(m.config.Realm), func() (Swap, error) {
+	return swapPlanned(call, m.store, idToken(id, m.config.Realm), func() (Swap, error) {
 		c, _, err := m.loadClaim(call, id)
 		if err != nil || c == nil || c.isClosed() {
 			return Swap{}, err
@@ -293,7 +293,7 @@ func (q *request) unlinkClaim(call *storeContext, st *state) {
 // closed one, so that no request adopts the old session any more.
 func (q *request) endClaim(call *storeContext, a *adoption) error {
 	m := q.manager
-	return swapPlanned(call, m.store, NewToken(a.claimID, "").WithRealm(m.config.Realm), func() (Swap, error) {
+	return swapPlanned(call, m.store, idToken(a.claimID, m.config.Realm), func() (Swap, error) {
 		c, err := q.findClaim(call, a)
 		switch {
 		case err != nil, c == nil && a.isOver(m.config.Clock()):

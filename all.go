@@ -118,7 +118,7 @@ func (m *Manager) revokePass(ctx context.Context, as endAs, meant func(*Record) 
 		call := m.storeContext(ctx, m.userTime())
 		defer call.Release()
 		n, err := m.endAll(some, func(r *Record) (ending, error) {
-			return m.endLoaded(call, NewToken(r.ID, "").WithRealm(r.Realm), r, as)
+			return m.endLoaded(call, idToken(r.ID, r.Realm), r, as)
 		})
 		ended, some = ended+n, some[:0]
 		if err != nil {

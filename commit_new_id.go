@@ -195,7 +195,7 @@ func (q *request) noteLoginEnds(call *storeContext, old *Record) {
 	call.pastCache = true
 	defer func() { call.pastCache = false }()
 	for old.Ended && old.Successor != "" && call.Err() == nil {
-		next, err := q.manager.store.Load(call, NewToken(old.Successor, "").WithRealm(old.Realm))
+		next, err := q.manager.store.Load(call, idToken(old.Successor, old.Realm))
 		if err != nil {
 			return // the ending fails as well, or there is nothing to end
 		}

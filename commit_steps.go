@@ -196,7 +196,7 @@ func (q *request) endKnown(call *storeContext, s *step) (ending, error) {
 	case s.base != nil:
 		return q.manager.endLoaded(call, s.token, s.base, q.logout())
 	case s.revoked != nil: // a Login may have replaced this tombstone meanwhile
-		return q.manager.putTombstone(call, NewToken(s.revoked.ID, "").WithRealm(s.revoked.Realm), s.revoked, q.logout().tombstone(s.revoked, q.manager.config.Clock()))
+		return q.manager.putTombstone(call, idToken(s.revoked.ID, s.revoked.Realm), s.revoked, q.logout().tombstone(s.revoked, q.manager.config.Clock()))
 	}
 	return ending{}, nil
 }

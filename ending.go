@@ -39,7 +39,7 @@ func (m *Manager) endSession(ctx context.Context, token Token, known *Record, as
 				return ending{tombstone: known}, nil
 			}
 			known = &Record{ID: known.Successor, Realm: known.Realm, User: known.User}
-			token = NewToken(known.ID, "").WithRealm(known.Realm)
+			token = idToken(known.ID, known.Realm)
 		}
 		tombstone := as.tombstone(known, m.config.Clock())
 		result, err := m.putTombstone(ctx, token, known, tombstone)
@@ -155,7 +155,7 @@ func (m *Manager) met(ctx context.Context, token Token, id string, conflict *Con
 		return conflict.Current, nil
 	}
 	if token.ID() != id {
-		token = NewToken(id, "").WithRealm(m.config.Realm)
+		token = idToken(id, m.config.Realm)
 	}
 	return loadStored(ctx, m.store, token)
 }

@@ -126,7 +126,7 @@ func (m *Manager) endTagged(ctx context.Context, r *Record, tag string, as endAs
 		}
 		return ending{}, err
 	}
-	token := NewToken(r.ID, "").WithRealm(r.Realm)
+	token := idToken(r.ID, r.Realm)
 	stored, err := m.store.Load(ctx, token)
 	switch {
 	case errors.Is(err, ErrNotFound):

@@ -23,6 +23,9 @@ type Token struct {
 // other tokens.
 func NewToken(id, value string) Token { return Token{id: id, value: &value} }
 
+// idToken returns the token for calls that know a record only by its ID.
+func idToken(id, realm string) Token { return NewToken(id, "").WithRealm(realm) }
+
 // keptToken returns a token whose cookie is known.
 func keptToken(id, realm, value, cookie string) Token {
 	kept := struct{ value, cookie string }{value, cookie} // one piece of memory

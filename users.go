@@ -102,7 +102,7 @@ func (m *Manager) revoke(ctx context.Context, user, id string, as endAs) error {
 	if err != nil {
 		return err
 	}
-	ended, err := m.endLoaded(ctx, NewToken(known.ID, "").WithRealm(m.config.Realm), known, as)
+	ended, err := m.endLoaded(ctx, idToken(known.ID, m.config.Realm), known, as)
 	if err == nil && !ended.put {
 		return ErrNotFound // it has ended meanwhile
 	}
@@ -114,7 +114,7 @@ func (m *Manager) revoke(ctx context.Context, user, id string, as endAs) error {
 func (m *Manager) loadFollowing(ctx context.Context, user, id string) (*Record, error) {
 	var known *Record
 	for {
-		record, err := m.store.Load(ctx, NewToken(id, "").WithRealm(m.config.Realm))
+		record, err := m.store.Load(ctx, idToken(id, m.config.Realm))
 		switch {
 		case errors.Is(err, ErrNotFound) && known != nil:
 			return known, nil
@@ -190,7 +190,7 @@ func (m *Manager) revokeUser(ctx context.Context, user string, except []string, 
 		as.spared = spared
 		records = slices.DeleteFunc(slices.Clone(records), func(r *Record) bool { return spared[r.ID] })
 		ended, err = m.endAll(records, func(r *Record) (ending, error) {
-			return m.endLoaded(ctx, NewToken(r.ID, "").WithRealm(r.Realm), r, as)
+			return m.endLoaded(ctx, idToken(r.ID, r.Realm), r, as)
 		})
 		return ended, OpEnd, err
 	}
@@ -204,7 +204,7 @@ func (m *Manager) withSuccessors(ctx context.Context, ids []string) (map[string]
 	for _, id := range ids {
 		for id != "" && !all[id] {
 			all[id] = true
-			record, err := m.store.Load(ctx, NewToken(id, "").WithRealm(m.config.Realm))
+			record, err := m.store.Load(ctx, idToken(id, m.config.Realm))
 			switch {
 			case errors.Is(err, ErrNotFound):
 				id = ""
@@ -333,7 +333,7 @@ func (q *request) enforceMaxPerUser(ctx context.Context, latest *Record) {
 	slices.SortFunc(records, byLogin) // the same order in every process, so that parallel logins end the same sessions
 	over := len(records) - m.config.MaxPerUser
 	for _, r := range records[:min(max(over, 0), evictMost)] {
-		result, err := m.endSession(ctx, NewToken(r.ID, "").WithRealm(r.Realm), r, endAs{revoked: true, reason: ReasonOverLimit})
+		result, err := m.endSession(ctx, idToken(r.ID, r.Realm), r, endAs{revoked: true, reason: ReasonOverLimit})
 		if err != nil {
 			_ = q.storeError(OpEnd, r, err)
 			return

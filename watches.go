@@ -317,12 +317,12 @@ func (w *watches) load(id string, facts *watchedFacts) (record *Record, err erro
 // that the request knows, because the cookie that came with the request may have expired. Then it also sets endsAt.
 func (f *watchedFacts) token(id, realm string) Token {
 	if f.cookie == nil {
-		return NewToken(id, "").WithRealm(realm)
+		return idToken(id, realm)
 	}
 	st := f.cookie.open()
 	defer f.cookie.mu.Unlock()
 	if st.base == nil || st.base.ID != id || st.base.Ended {
-		return NewToken(id, "").WithRealm(realm)
+		return idToken(id, realm)
 	}
 	f.endsAt = st.base.endsAt(f.cookie.config.Clock())
 	return st.token
