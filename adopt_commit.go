@@ -58,9 +58,7 @@ func (q *request) commitAdoption(call *storeContext, s *step) error {
 		if call.Err() != nil || conflict.NotBefore.IsZero() {
 			return q.swapError(s, err)
 		}
-		next := *s.next // as in commitNewID: the session begins later
-		next.IssuedAt = conflict.NotBefore.Add(time.Microsecond)
-		s.next = &next
+		s.next = conflict.postpone(s.next)
 	}
 }
 

@@ -155,7 +155,7 @@ func (c *Config) inBindGrace(r *Record, now time.Time) bool {
 // dropUnproven takes the changes of an unproven request off the log, and tells of it. No session begins, because its
 // cookie would replace the owner's cookie.
 func (q *request) dropUnproven(_ *storeContext, s *step) error {
-	if slices.ContainsFunc(s.log, func(c change) bool { return !losesNothing(c) }) {
+	if slices.ContainsFunc(s.log, isLoss) {
 		q.noteDropped()
 	}
 	return q.rebase(s.base, s.token, s.n)

@@ -63,13 +63,13 @@ type settings struct {
 // limits are a session's own, as SetLifetime takes them.
 type limits struct{ idle, lifetime time.Duration }
 
-// losesNothing reports whether nothing that somebody set is lost if the change can't be made.
-func losesNothing(c change) bool {
+// isLoss reports whether something that somebody set is lost if the change can't be made.
+func isLoss(c change) bool {
 	switch c.(type) {
 	case adopt, begin, remove, clearAll, takeFlash, destroy:
-		return true
+		return false
 	}
-	return false
+	return true
 }
 
 // setsContent reports whether the change puts something into the session. A session begins before the first that does.

@@ -317,7 +317,7 @@ func (q *request) lose(s *step, met *Record) error {
 	if err := q.rebase(met, Token{}, s.n); err != nil {
 		return err
 	}
-	if slices.ContainsFunc(s.log, func(c change) bool { return !losesNothing(c) }) {
+	if slices.ContainsFunc(s.log, isLoss) {
 		return fmt.Errorf("%w while the request was under way; what it set is not kept", ErrSessionEnded)
 	}
 	return nil

@@ -63,9 +63,7 @@ func (q *request) commitNewID(call *storeContext, s *step) error {
 		case call.Err() != nil:
 			return q.swapError(s, call.Err())
 		case !conflict.NotBefore.IsZero():
-			next := *s.next
-			next.IssuedAt = conflict.NotBefore.Add(time.Microsecond)
-			s.next = &next
+			s.next = conflict.postpone(s.next)
 			swaps[len(swaps)-1].New = s.next
 		case conflict.ID == s.next.ID:
 			return q.meetOwnEnd(call, s, conflict)

@@ -45,10 +45,8 @@ func (q *request) resolveDoubt(call *storeContext, s *step) error {
 		return q.swapError(s, err)
 	}
 	if last.New.ID == conflict.ID && !conflict.NotBefore.IsZero() {
-		next := *last.New // as in commitNewID: the session begins later
-		next.IssuedAt = conflict.NotBefore.Add(time.Microsecond)
 		again := *sent
-		again.swaps = append(slices.Clone(sent.swaps[:len(sent.swaps)-1]), Swap{nil, &next})
+		again.swaps = append(slices.Clone(sent.swaps[:len(sent.swaps)-1]), Swap{nil, conflict.postpone(last.New)})
 		q.setDoubt(&again, s)
 		return call.Err()
 	}

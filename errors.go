@@ -57,6 +57,13 @@ func (e *ConflictError) Error() string {
 	return "session: " + e.ID + " was changed by another request"
 }
 
+// postpone returns r as it is stored after a conflict whose NotBefore is set: it is issued later.
+func (e *ConflictError) postpone(r *Record) *Record {
+	next := *r
+	next.IssuedAt = e.NotBefore.Add(time.Microsecond)
+	return &next
+}
+
 // Op names the operation that failed: one of the store, or a function of the application.
 type Op string
 

@@ -352,8 +352,8 @@ var logouts = []mutation{
 	},
 	{
 		rule: "a login is issued after a cut-off that is ahead",
-		file: "commit_new_id.go",
-		find: "			next.IssuedAt = conflict.NotBefore.Add(time.Microsecond)\n",
+		file: "errors.go",
+		find: "	next.IssuedAt = e.NotBefore.Add(time.Microsecond)\n",
 		with: "",
 		dies: "traces: TestTrace12_ALoginIsThroughThoughTheCutOffIsAhead; users: TestUsers_Sealed_LoginWithASlowClock",
 	},
