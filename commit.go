@@ -434,7 +434,11 @@ func (q *request) ask(ctx context.Context) error {
 	case s.base.Ended:
 		return ended
 	}
-	standing, err := q.reloadObserved(call, s)
+	standing := false
+	err := q.manager.observed(call, CallLoad, func() (err error) { // any other reload is part of a commit
+		standing, err = q.reload(call, s)
+		return err
+	})
 	if err == nil && !standing {
 		err = ErrSessionEnded
 	}

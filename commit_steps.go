@@ -308,7 +308,7 @@ func (q *request) reportBegin(s *step, stored *Record) {
 		kind = EventLoggedIn
 	case s.adopts():
 		kind = EventAdopted
-	case s.reauthenticates():
+	case hasChange[reauthenticate](s):
 		kind = EventReauthenticated
 	case s.base != nil && !s.base.Ended:
 		kind = EventRegenerated
@@ -318,9 +318,6 @@ func (q *request) reportBegin(s *step, stored *Record) {
 
 // logsIn reports whether the step's changes include a Login.
 func (s *step) logsIn() bool { return hasChange[login](s) }
-
-// reauthenticates reports whether the step's changes include a Reauthenticate.
-func (s *step) reauthenticates() bool { return hasChange[reauthenticate](s) }
 
 func hasChange[C change](s *step) bool {
 	for _, c := range s.log {

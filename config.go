@@ -243,12 +243,8 @@ const (
 // withDefaults returns c with its zero values filled in, and an error that names every fault.
 func (c Config) withDefaults(store Store) (Config, error) {
 	faults := c.faults(store)
-	if c.Path == "" {
-		c.Path = "/"
-	}
-	if c.Name == "" {
-		c.Name = c.defaultName()
-	}
+	c.Path = cmp.Or(c.Path, "/")
+	c.Name = cmp.Or(c.Name, c.defaultName())
 	c.Realm = cmp.Or(c.Realm, c.Name)
 	c.MaxSize = cmp.Or(c.MaxSize, defaultMaxSize)
 	if c.SameSite == 0 || c.SameSite == http.SameSiteDefaultMode {

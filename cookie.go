@@ -77,8 +77,7 @@ func (c *Config) removal() string { return c.cookie("", time.Time{}, time.Time{}
 // attributes returns what follows the name and the value in the line of a cookie that ends when the browser is closed.
 // Most lines are made from it.
 func (c *Config) attributes() string {
-	line, _ := strings.CutPrefix(c.cookie("value", time.Time{}, time.Time{}).String(), c.Name+"=value")
-	return line
+	return strings.TrimPrefix(c.cookie("value", time.Time{}, time.Time{}).String(), c.Name+"=value")
 }
 
 // cookieValueFault returns an error if the cookie can't have this value, which a store made.

@@ -66,15 +66,6 @@ func (q *request) loadObserved(call *storeContext, st *state, tokens []Token) er
 	return failure
 }
 
-// reloadObserved is reload, observed as a load of its own. Any other reload is part of a commit.
-func (q *request) reloadObserved(call *storeContext, s *step) (standing bool, err error) {
-	err = q.manager.observed(call, CallLoad, func() (err error) {
-		standing, err = q.reload(call, s)
-		return err
-	})
-	return standing, err
-}
-
 // keptNear returns the records of the tokens if the near cache has all of them, and nil otherwise.
 func (m *Manager) keptNear(ctx context.Context, tokens []Token) map[string]*Record {
 	near, ok := m.store.(interface {
