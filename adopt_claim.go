@@ -238,8 +238,7 @@ func (q *request) completeAdoption(call *storeContext, a *adoption, c *claim, to
 	r := a.sessionOf(token)
 	stamp(r, nil, now)
 	_, err := q.manager.store.Swap(call, token, Swap{nil, r})
-	var conflict *ConflictError
-	if errors.As(err, &conflict) {
+	if conflictOf(err) != nil {
 		return q.loadByToken(call, token)
 	}
 	return r, err

@@ -51,8 +51,8 @@ func (q *request) commitAdoption(call *storeContext, s *step) error {
 		if err == nil {
 			err = q.sendAdoption(call, s, sent)
 		}
-		var conflict *ConflictError
-		if !errors.As(err, &conflict) {
+		conflict := conflictOf(err)
+		if conflict == nil {
 			return err
 		}
 		if call.Err() != nil || conflict.NotBefore.IsZero() {
@@ -74,9 +74,8 @@ func (q *request) planAdoption(call *storeContext, s *step) (*attempt, error) {
 	sent := &attempt{token: s.newToken, adopted: s.next}
 	if a.inCookie {
 		sealed, err := q.manager.store.Swap(call, sent.token, Swap{nil, s.next})
-		var conflict *ConflictError
 		switch {
-		case errors.As(err, &conflict):
+		case conflictOf(err) != nil:
 			return nil, err
 		case err != nil:
 			return nil, q.swapError(s, err)
@@ -102,11 +101,11 @@ func (q *request) planAdoption(call *storeContext, s *step) (*attempt, error) {
 // sendAdoption sends the swaps, for the first time or again. It returns a *ConflictError if the session has to begin later.
 func (q *request) sendAdoption(call *storeContext, s *step, sent *attempt) error {
 	_, err := q.manager.store.Swap(call, sent.token, sent.swaps...)
-	var conflict *ConflictError
+	conflict := conflictOf(err)
 	switch {
 	case err == nil:
 		return q.settleAdoption(call, s, sent.adopted, sent.token)
-	case !errors.As(err, &conflict):
+	case conflict == nil:
 		q.setDoubt(sent, s)
 		return q.swapError(s, err)
 	case !conflict.NotBefore.IsZero():

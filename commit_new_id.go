@@ -56,9 +56,9 @@ func (q *request) commitNewID(call *storeContext, s *step) error {
 		if err == nil {
 			return q.settle(call, s, s.next, token)
 		}
-		var conflict *ConflictError
+		conflict := conflictOf(err)
 		switch {
-		case !errors.As(err, &conflict):
+		case conflict == nil:
 			return q.failNewID(s, sent, err)
 		case call.Err() != nil:
 			return q.swapError(s, call.Err())

@@ -23,11 +23,11 @@ func (q *request) commitTouch(call *storeContext, s *step) error {
 	if err == nil {
 		err = q.manager.config.cookieValueFault(token.cookieValue())
 	}
-	var conflict *ConflictError
+	conflict := conflictOf(err)
 	switch {
 	case err == nil:
 		return q.settle(call, s, next, token)
-	case !errors.As(err, &conflict):
+	case conflict == nil:
 		_ = q.storeError(OpSwap, s.base, err)
 	case conflict.Current != nil && conflict.Current.condition(s.now) != live:
 		return q.lose(s, conflict.Current)
@@ -117,11 +117,11 @@ func changesCookie(base *Record, log ...change) bool {
 func (q *request) commitSealed(call *storeContext, s *step) error {
 	stamp(s.next, s.base, s.now)
 	token, err := q.manager.store.Swap(call, s.token, Swap{s.base, s.next})
-	var conflict *ConflictError
+	conflict := conflictOf(err)
 	switch {
 	case err == nil:
 		return q.settle(call, s, s.next, token)
-	case errors.As(err, &conflict):
+	case conflict != nil:
 		return q.lose(s, conflict.Current)
 	}
 	return q.swapError(s, err)

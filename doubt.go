@@ -40,8 +40,8 @@ func (q *request) resolveDoubt(call *storeContext, s *step) error {
 	if err == nil {
 		return q.settle(call, s, last.New, token)
 	}
-	var conflict *ConflictError
-	if !errors.As(err, &conflict) {
+	conflict := conflictOf(err)
+	if conflict == nil {
 		return q.swapError(s, err)
 	}
 	if last.New.ID == conflict.ID && !conflict.NotBefore.IsZero() {

@@ -74,8 +74,8 @@ func (m *Manager) endAgain(ctx context.Context, token Token, known *Record, as e
 	}
 	if _, ok := m.store.(Ender); !ok {
 		_, err := m.store.Swap(ctx, token, Swap{known, known})
-		var conflict *ConflictError
-		if !errors.As(err, &conflict) {
+		conflict := conflictOf(err)
+		if conflict == nil {
 			return ending{tombstone: known}, err
 		}
 		met, err := m.met(ctx, token, known.ID, conflict)
@@ -100,11 +100,11 @@ func (m *Manager) putTombstone(ctx context.Context, token Token, known, tombston
 		return m.swapTombstone(ctx, token, known, tombstone)
 	}
 	replaced, err := ender.End(ctx, tombstone)
-	var conflict *ConflictError
+	conflict := conflictOf(err)
 	switch {
 	case err == nil:
 		return ending{replaced, tombstone, true}, nil
-	case !errors.As(err, &conflict):
+	case conflict == nil:
 		return ending{}, err
 	}
 	met, err := m.met(ctx, token, tombstone.ID, conflict)
@@ -129,12 +129,12 @@ func (m *Manager) swapTombstone(ctx context.Context, token Token, known, tombsto
 		next := *tombstone
 		stamp(&next, old, m.config.Clock())
 		_, err := m.store.Swap(ctx, token, Swap{old, &next})
-		var conflict *ConflictError
+		conflict := conflictOf(err)
 		switch {
 		case err == nil:
 			*tombstone = next
 			return ending{old, tombstone, true}, nil
-		case !errors.As(err, &conflict):
+		case conflict == nil:
 			return ending{replaced: old}, err
 		}
 		if old, err = m.met(ctx, token, tombstone.ID, conflict); err != nil {
@@ -169,8 +169,7 @@ func swapPlanned(ctx context.Context, store Store, token Token, plan func() (Swa
 			return err
 		}
 		_, err = store.Swap(ctx, token, swap)
-		var conflict *ConflictError
-		if !errors.As(err, &conflict) {
+		if conflictOf(err) == nil {
 			return err
 		}
 		if err := ctx.Err(); err != nil {

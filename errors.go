@@ -57,6 +57,12 @@ func (e *ConflictError) Error() string {
 	return "session: " + e.ID + " was changed by another request"
 }
 
+// conflictOf returns the conflict that err reports, or nil.
+func conflictOf(err error) *ConflictError {
+	conflict, _ := errors.AsType[*ConflictError](err)
+	return conflict
+}
+
 // postpone returns r as it is stored after a conflict whose NotBefore is set: it is issued later.
 func (e *ConflictError) postpone(r *Record) *Record {
 	next := *r

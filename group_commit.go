@@ -380,11 +380,11 @@ func (g *queue) swap(w *waiter, old, next *Record) outcome {
 // sendAttempt sends an attempt with one swap. After a conflict it finds out which record is stored.
 func (g *queue) sendAttempt(ctx context.Context, sent *attempt) outcome {
 	_, err := g.store.Swap(ctx, sent.token, sent.swaps...)
-	var conflict *ConflictError
+	conflict := conflictOf(err)
 	switch {
 	case err == nil:
 		return outcome{verdict: made, record: sent.swaps[0].New}
-	case !errors.As(err, &conflict):
+	case conflict == nil:
 		return outcome{err: err, sent: sent}
 	}
 	current := conflict.Current

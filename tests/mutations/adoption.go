@@ -124,8 +124,8 @@ var adoption = []mutation{
 	{
 		rule: "two that do so go on from one session",
 		file: "adopt_claim.go",
-		find: "	if errors.As(err, &conflict) {\n		return q.loadByToken(call, token)",
-		with: "	if errors.As(err, &conflict) {\n		return nil, nil",
+		find: "	if conflictOf(err) != nil {\n		return q.loadByToken(call, token)",
+		with: "	if conflictOf(err) != nil {\n		return nil, nil",
 		dies: "adopt: TestAdopt_ItStopsInBetweenAndTwoGoOn",
 	},
 	{

@@ -61,8 +61,8 @@ var field = []mutation{
 	{
 		rule: "a touch that can't be sent is told",
 		file: "commit_steps.go",
-		find: "	case !errors.As(err, &conflict):\n		_ = q.storeError(OpSwap, s.base, err)\n	case conflict.Current != nil",
-		with: "	case !errors.As(err, &conflict):\n	case conflict.Current != nil",
+		find: "	case conflict == nil:\n		_ = q.storeError(OpSwap, s.base, err)\n	case conflict.Current != nil",
+		with: "	case conflict == nil:\n	case conflict.Current != nil",
 		dies: "field: TestField19_ATouchThatCannotBeSentIsTold",
 	},
 	{

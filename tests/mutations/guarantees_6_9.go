@@ -34,8 +34,8 @@ var bounds = []mutation{
 	{
 		rule: "a failed touch loses nothing",
 		file: "commit_steps.go",
-		find: "	case !errors.As(err, &conflict):\n		_ = q.storeError(OpSwap, s.base, err)\n",
-		with: "	case !errors.As(err, &conflict):\n		return q.storeError(OpSwap, s.base, err)\n",
+		find: "	case conflict == nil:\n		_ = q.storeError(OpSwap, s.base, err)\n",
+		with: "	case conflict == nil:\n		return q.storeError(OpSwap, s.base, err)\n",
 		dies: "root: TestTouch_AFailureIsToldAndTheAnswerIsTheHandlers",
 	},
 	{

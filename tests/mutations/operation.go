@@ -138,8 +138,8 @@ var operation = []mutation{
 	{
 		rule: "parallel logins of one tag are all found",
 		file: "ending.go",
-		find: "		if !errors.As(err, &conflict) {\n			return err\n		}\n		if err := ctx.Err()",
-		with: "		if !errors.As(err, &conflict) || conflict != nil {\n			return nil\n		}\n		if err := ctx.Err()",
+		find: "		if conflictOf(err) == nil {\n			return err\n		}\n		if err := ctx.Err()",
+		with: "		if conflictOf(err) == nil || err != nil {\n			return nil\n		}\n		if err := ctx.Err()",
 		dies: "operation: TestRevokeTag_ParallelLogins",
 	},
 	{
