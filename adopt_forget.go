@@ -208,14 +208,13 @@ func (q *request) forgetArrived(claimID string) (waits bool) {
 
 // forgetPending forgets the old session that became the session adopted. A logout calls it.
 func (m *Manager) forgetPending(ctx context.Context, adopted *Record) error {
-	if adopted == nil || adopted.Claim == "" {
+	if adopted == nil {
 		return nil
 	}
-	old := m.pendingForget(adopted.Claim)
-	if old == nil {
-		return nil
+	if old := m.pendingForget(adopted.Claim); old != nil {
+		return m.forget(ctx, old)
 	}
-	return m.forget(ctx, old)
+	return nil
 }
 
 // forgetNow forgets the old session that Config.Adopt has named for this request.
@@ -223,11 +222,10 @@ func (m *Manager) forgetNow(ctx context.Context, a *adoption) error {
 	if a.Forget == nil {
 		return nil
 	}
-	old := m.pendingForget(a.claimID)
-	if old == nil {
-		return m.callForget(ctx, a.Forget)
+	if old := m.pendingForget(a.claimID); old != nil {
+		return m.forget(ctx, old)
 	}
-	return m.forget(ctx, old)
+	return m.callForget(ctx, a.Forget)
 }
 
 // forgetOld is forgetNow, except that it only reports a failure.

@@ -60,7 +60,7 @@ type settings struct {
 	limits     *limits
 }
 
-// limits are a session's own, as SetLifetime takes them.
+// limits are a session's own, as SetLifetime takes them. A limit of zero means the configuration's.
 type limits struct{ idle, lifetime time.Duration }
 
 // isLoss reports whether something that somebody set is lost if the change can't be made.
@@ -205,19 +205,14 @@ func (s settings) configure(r *Record, c *Config) {
 		r.Persistent = *s.persistent
 	}
 	if s.limits != nil {
-		r.IdleTimeout, r.Deadline = s.limits.resolve(c, r.CreatedAt)
+		lifetime := cmp.Or(s.limits.lifetime, c.Lifetime)
+		r.IdleTimeout, r.Deadline = idleOrDefault(s.limits.idle, c.IdleTimeout, lifetime), r.CreatedAt.Add(lifetime)
 	}
 }
 
 // with returns the settings, where those of later replace those of s.
 func (s settings) with(later settings) settings {
 	return settings{cmp.Or(later.note, s.note), cmp.Or(later.tag, s.tag), cmp.Or(later.persistent, s.persistent), cmp.Or(later.limits, s.limits)}
-}
-
-// resolve returns the idle time and the deadline for a session created then. A limit of zero means the configuration's.
-func (l *limits) resolve(c *Config, created time.Time) (idle time.Duration, deadline time.Time) {
-	lifetime := cmp.Or(l.lifetime, c.Lifetime)
-	return idleOrDefault(l.idle, c.IdleTimeout, lifetime), created.Add(lifetime)
 }
 
 func (c begin) apply(d *draft) error {
