@@ -1,7 +1,6 @@
 package session
 
 import (
-	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -15,23 +14,7 @@ import (
 // becomes now. The session gets a new ID, because it gets more rights. Values, flashes and lifetime stay, unlike with
 // Login. It returns an error if nobody is signed in, and the errors of Regenerate.
 func (s *Session) Reauthenticate() error {
-	if s.probe {
-		return errInRevalidate
-	}
-	return s.lifecycle(func(st *state) error {
-		switch {
-		case st.adoptErr != nil:
-			return st.adoptErr
-		case st.view.late != nil:
-			return st.endedError()
-		case st.view.record.User == "":
-			return errors.New("session: Reauthenticate needs a session that is signed in")
-		case s.cookieSent():
-			return ErrResponseStarted
-		}
-		st.note(reauthenticate{regenerate{s.config.newToken()}, s.config.Clock()})
-		return nil
-	})
+	return s.changeSignedIn("Reauthenticate", func(r regenerate) change { return reauthenticate{r, s.config.Clock()} })
 }
 
 // reauthenticate is the change that Reauthenticate makes.

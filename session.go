@@ -410,6 +410,11 @@ func (s *Session) RenameUser(user string) error {
 	if err := checkUser("RenameUser", user); err != nil {
 		return err
 	}
+	return s.changeSignedIn("RenameUser", func(r regenerate) change { return rename{r, user} })
+}
+
+// changeSignedIn gives the session a new ID, and makes another change of it with that. Somebody must be signed in.
+func (s *Session) changeSignedIn(op string, with func(regenerate) change) error {
 	if s.probe {
 		return errInRevalidate
 	}
@@ -420,11 +425,11 @@ func (s *Session) RenameUser(user string) error {
 		case st.view.late != nil:
 			return st.endedError()
 		case st.view.record.User == "":
-			return errors.New("session: RenameUser needs a session that is signed in")
+			return errors.New("session: " + op + " needs a session that is signed in")
 		case s.cookieSent():
 			return ErrResponseStarted
 		}
-		st.note(rename{regenerate{s.config.newToken()}, user})
+		st.note(with(regenerate{s.config.newToken()}))
 		return nil
 	})
 }

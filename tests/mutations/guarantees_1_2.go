@@ -55,7 +55,7 @@ var fixation = []mutation{
 	{
 		rule: "RenameUser needs somebody who is signed in",
 		file: "session.go",
-		find: "		case st.view.record.User == \"\":\n			return errors.New(\"session: RenameUser needs a session that is signed in\")\n",
+		find: "		case st.view.record.User == \"\":\n			return errors.New(\"session: \" + op + \" needs a session that is signed in\")\n",
 		with: "",
 		dies: "field: TestField38_RenameUser",
 	},

@@ -249,7 +249,7 @@ var operation = []mutation{
 	},
 	{
 		rule: "Reauthenticate needs somebody who is signed in",
-		file: "recent.go",
+		file: "session.go",
 		find: "		case st.view.record.User == \"\":",
 		with: "		case st.view.record.User == \"\" && st.view.late != nil:",
 		dies: "operation: TestReauthenticate_Refusals",
