@@ -216,7 +216,7 @@ var adoption = []mutation{
 		rule: "Adopt's empty token is an error",
 		file: "adopt.go",
 		find: "		return nil, cmp.Or(err, errNoOldToken)\n",
-		with: "		return nil, err\n",
+		with: "		return nil, cmp.Or(err)\n",
 		dies: "adopt: TestErrors_AnEmptyTokenIsOne",
 	},
 	{
