@@ -465,14 +465,9 @@ func (c *Client) runAll(ctx context.Context, calls []call) ([]any, error) {
 	return c.runAwaited(ctx, calls)
 }
 
-// pipeliner is a client of one server or of a cluster.
-type pipeliner interface {
-	Pipelined(ctx context.Context, fill func(redis.Pipeliner) error) ([]redis.Cmder, error)
-}
-
 // runTogether runs scripts in one round trip. If a server does not know some of them, these take a second round trip.
 // If patience is not zero, it waits for the replicas of the server.
-func (c *Client) runTogether(ctx context.Context, client pipeliner, calls []call, patience time.Duration) ([]any, error) {
+func (c *Client) runTogether(ctx context.Context, client redis.UniversalClient, calls []call, patience time.Duration) ([]any, error) {
 	replies := make([]any, len(calls))
 	places := make([]int, len(calls))
 	for i := range places {

@@ -38,19 +38,14 @@ func (c *Client) Scan(ctx context.Context, prefix string, size int) iter.Seq2[Sc
 	}
 }
 
-// scanner is the part of a client that asks one server.
-type scanner interface {
-	Scan(ctx context.Context, cursor uint64, match string, count int64) *redis.ScanCmd
-}
-
-// servers returns the masters that have the keys.
-func (c *Client) servers(ctx context.Context) ([]scanner, error) {
+// servers returns the clients of the masters that have the keys.
+func (c *Client) servers(ctx context.Context) ([]redis.UniversalClient, error) {
 	cluster, ok := c.redis.(*redis.ClusterClient)
 	if !ok {
-		return []scanner{c.redis}, nil
+		return []redis.UniversalClient{c.redis}, nil
 	}
 	var mu sync.Mutex
-	var all []scanner
+	var all []redis.UniversalClient
 	err := cluster.ForEachMaster(ctx, func(_ context.Context, master *redis.Client) error {
 		mu.Lock()
 		defer mu.Unlock()
@@ -64,9 +59,11 @@ func (c *Client) servers(ctx context.Context) ([]scanner, error) {
 }
 
 // scanServer yields the keys of one server, and reports whether to go on.
-func (c *Client) scanServer(ctx context.Context, server scanner, prefix string, size int, yield func(Scanned, error) bool) bool {
+func (c *Client) scanServer(
+	ctx context.Context, server redis.UniversalClient, prefix string, size int, yield func(Scanned, error) bool,
+) bool {
 	for cursor := uint64(0); ; {
-		keys, next, err := server.Scan(ctx, cursor, escapePattern(prefix)+"*", scanAtOnce).Result()
+		keys, next, err := server.Scan(ctx, cursor, patternEscapes.Replace(prefix)+"*", scanAtOnce).Result()
 		if err != nil {
 			yield(Scanned{}, fmt.Errorf("going through the keys: %w", c.explain(err)))
 			return false
@@ -87,7 +84,5 @@ func (c *Client) scanServer(ctx context.Context, server scanner, prefix string, 
 	}
 }
 
-// patternSigns escapes the characters that have a meaning in a pattern of Redis.
-var patternSigns = strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`, `]`, `\]`)
-
-func escapePattern(text string) string { return patternSigns.Replace(text) }
+// patternEscapes escapes the characters that have a meaning in a pattern of Redis.
+var patternEscapes = strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`, `]`, `\]`)

@@ -12,18 +12,13 @@ import (
 
 // subscription listens to a channel of the server. Whenever the connection is lost, it opens another one.
 type subscription struct {
-	client  subscriber
+	client  redis.UniversalClient
 	channel string
 	beat    time.Duration // after this silence the server is asked; after two the connection counts as dead
 
 	began   func()               // the server has confirmed the subscription: from now on it sends each message
 	message func(*redis.Message) // a message has come
 	lost    func(error)          // the connection is lost, or could not be opened
-}
-
-// subscriber is the part of a client that subscribes.
-type subscriber interface {
-	Subscribe(ctx context.Context, channels ...string) *redis.PubSub
 }
 
 const (
