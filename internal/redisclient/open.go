@@ -335,7 +335,8 @@ func isOfCluster(err error) bool {
 
 // warnOfEviction logs a warning if the server may evict sessions. Without the right to ask it logs nothing.
 func (c *Client) warnOfEviction(ctx context.Context) {
-	look := func(ctx context.Context, server *redis.Client) error {
+	servers, _ := c.servers(ctx)
+	for _, server := range servers {
 		info, _ := server.Info(ctx, "memory").Result()
 		_, policy, found := strings.Cut(info, "maxmemory_policy:")
 		policy, _, _ = strings.Cut(policy, "\r")
@@ -343,12 +344,5 @@ func (c *Client) warnOfEviction(ctx context.Context) {
 			slog.WarnContext(ctx, "session: Redis may evict sessions, and the lists by which a user's sessions are revoked; "+
 				"set maxmemory-policy to noeviction", "policy", policy)
 		}
-		return nil
-	}
-	switch client := c.redis.(type) {
-	case *redis.Client:
-		_ = look(ctx, client)
-	case *redis.ClusterClient:
-		_ = client.ForEachMaster(ctx, look)
 	}
 }
