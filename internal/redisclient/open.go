@@ -206,8 +206,7 @@ func sayWho(err error) error {
 
 // isLasting reports whether trying again does not help.
 func isLasting(err error) bool {
-	var answer redis.Error
-	return isTLSRefusal(err) || errors.Is(err, errMissingRights) || errors.As(err, &answer) && !isPassing(err)
+	return isTLSRefusal(err) || errors.Is(err, errMissingRights) || isAnswer(err)
 }
 
 // isTLSRefusal reports whether one side did not accept the other's certificate.
