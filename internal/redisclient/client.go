@@ -191,7 +191,7 @@ func milliseconds(life time.Duration) int64 {
 func (c *Client) swapOne(s Swap) call {
 	one := newCall(swapScript, []string{s.Key}, s.old(), []byte(s.New), milliseconds(s.Life))
 	switch {
-	case s.publishes():
+	case s.Channel != "":
 		one.args = append(one.args, c.wait(), s.Channel)
 	case c.replicas > 0:
 		one.args = append(one.args, c.wait())
@@ -225,7 +225,7 @@ func (c *Client) swapAll(swaps []Swap) call {
 		args = appendMembers(args, swaps, list)
 	}
 	for i, s := range swaps {
-		if s.publishes() {
+		if s.Channel != "" {
 			args = append(args, s.Channel, i+1)
 		}
 	}

@@ -16,7 +16,7 @@ import (
 // minute ago. A list lives as long as its longest member. A script uses the right to set a time to live before it adds
 // the first member: if that right is missing, no list is left behind that stays for ever.
 //
-// A script that stores a final value publishes its key at the end. It is no error if nobody listens, or if the right to
+// A script that gets a channel publishes the key at the end. It is no error if nobody listens, or if the right to
 // publish is missing.
 
 // openList and closeList go around the command that puts members into a list. They need the variables list, life and

@@ -54,12 +54,6 @@ func (v Value) Final() bool { return v[v.dataAt()-1] == isFinal }
 // Data returns the data. It is a part of v.
 func (v Value) Data() []byte { return v[v.dataAt():] }
 
-// frameRevision returns what a value with the revision begins with.
-func frameRevision(revision string) string {
-	var room [64]byte
-	return string(append(append(room[:0], byte(len(revision))), revision...))
-}
-
 // Swap replaces a value.
 type Swap struct {
 	Key   string
@@ -68,17 +62,16 @@ type Swap struct {
 	New   Value
 	Life  time.Duration
 
-	Channel string // where the key is published if New is final; or ""
+	Channel string // where the key is published; or ""
 
 	List, Member string // a list that must have the member for as long as the value lives; or ""
 }
 
-// publishes reports whether the swap publishes its key.
-func (s Swap) publishes() bool { return s.Channel != "" && s.New.Final() }
-
+// old returns what the stored value must begin with. That is the empty text if nothing may be stored.
 func (s Swap) old() string {
 	if s.Fresh {
 		return ""
 	}
-	return frameRevision(s.Old)
+	var room [64]byte
+	return string(append(append(room[:0], byte(len(s.Old))), s.Old...))
 }
