@@ -566,8 +566,8 @@ func (c *Client) checkReplicas(wait *redis.Cmd) error {
 	return nil
 }
 
-// explain adds to err what can be done about it. It also tells the client of a cluster if a node does not answer,
-// because a replica may have taken over, and the client itself looks for such changes only once a minute.
+// explain adds to err, which may be nil, what can be done about it. It also tells the client of a cluster if a node does
+// not answer, because a replica may have taken over, and the client itself looks for such changes only once a minute.
 func (c *Client) explain(err error) error {
 	var network net.Error // deadlines included
 	if cluster, ok := c.redis.(*redis.ClusterClient); ok && errors.As(err, &network) {

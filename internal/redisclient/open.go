@@ -218,24 +218,16 @@ func isTLSRefusal(err error) bool {
 
 // checkServer returns the error that the first session would meet.
 func (c *Client) checkServer(ctx context.Context, prefix string) error {
-	if err := c.checkRights(ctx, prefix); errors.Is(err, errMissingRights) {
+	if err := c.checkRights(ctx, prefix); err != nil {
 		return err
-	} else if err != nil {
-		return c.explain(err)
 	}
 	if err := c.loadScripts(ctx); err != nil {
 		return c.explain(err)
 	}
-	if err := c.tryScripts(ctx, prefix); err != nil {
+	if err := c.tryScripts(ctx, prefix); err != nil || c.cache == nil {
 		return err
 	}
-	if c.cache == nil {
-		return nil
-	}
-	if err := c.cache.start(ctx); err != nil {
-		return c.explain(err)
-	}
-	return nil
+	return c.explain(c.cache.start(ctx))
 }
 
 // probe returns keys that nothing else uses. Values there last for probeLife.
@@ -266,7 +258,7 @@ func (c *Client) checkRights(ctx context.Context, prefix string) error {
 	if c.replicas > 0 { // WAIT has no key, so a cluster's client might ask a replica, which refuses
 		master, err := c.master(ctx, value)
 		if err != nil {
-			return err
+			return c.explain(err)
 		}
 		replies = append(replies, master.Do(ctx, "wait", 0, 1))
 	}
@@ -283,16 +275,13 @@ func (c *Client) checkRights(ctx context.Context, prefix string) error {
 	if forbidden != nil {
 		return fmt.Errorf("%w:%s, for keys that begin with %q: %w", errMissingRights, missing, prefix, forbidden)
 	}
-	return other
+	return c.explain(other)
 }
 
 // tryScripts stores values, ends one, and reads the list that it is in. It does not wait for replicas, because they may
 // still be starting.
 func (c *Client) tryScripts(ctx context.Context, prefix string) error {
-	unawaited, err := New(c.redis, 0)
-	if err != nil {
-		return err
-	}
+	unawaited := &Client{redis: c.redis}
 	value, list := probe(prefix)
 	first := Swap{Key: value, Fresh: true, New: probeValue("1", false), Life: probeLife, List: list, Member: "1"}
 	second := Swap{Key: value + ":second", Fresh: true, New: probeValue("1", false), Life: probeLife}
@@ -306,7 +295,7 @@ func (c *Client) tryScripts(ctx context.Context, prefix string) error {
 	if _, err := unawaited.End(ctx, first); err != nil {
 		return err
 	}
-	_, err = unawaited.List(ctx, list, prefix, 1)
+	_, err := unawaited.List(ctx, list, prefix, 1)
 	return err
 }
 
