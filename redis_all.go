@@ -10,7 +10,7 @@ import (
 // place meanwhile, or a cluster moves keys, what was there may be left out: call it again then.
 func (s *RedisStore) All(ctx context.Context, realm string) iter.Seq2[*Record, error] {
 	return func(yield func(*Record, error) bool) {
-		var cut []string // IDs of records whose head is longer
+		var cut []string // IDs of records whose head is longer, or can't be read
 		for one, err := range s.client.Scan(ctx, s.prefix, headSize) {
 			if err != nil {
 				yield(nil, redisError(err))
@@ -20,9 +20,9 @@ func (s *RedisStore) All(ctx context.Context, realm string) iter.Seq2[*Record, e
 			if one.Head == nil || !isSessionID(id) {
 				continue
 			}
-			r, ok := readRedisHead(one.Head.Data())
+			r, err := unmarshalHead(one.Head.Data())
 			switch {
-			case !ok:
+			case err != nil:
 				if cut = append(cut, id); len(cut) < cutAtOnce {
 					continue
 				}
@@ -43,9 +43,6 @@ const cutAtOnce = 100
 
 // yieldWhole reads the whole records of ids, and yields those of the realm. It reports whether to go on.
 func (s *RedisStore) yieldWhole(ctx context.Context, realm string, ids []string, yield func(*Record, error) bool) bool {
-	if len(ids) == 0 {
-		return true
-	}
 	records, err := s.loadAll(ctx, ids)
 	if err != nil {
 		yield(nil, err)

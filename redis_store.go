@@ -7,6 +7,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -391,12 +392,12 @@ func (s *RedisStore) UserSessions(ctx context.Context, realm, user string) ([]*R
 		return nil, redisError(err)
 	}
 	var records []*Record
-	var cut []string // IDs of records whose head is longer
+	var cut []string // IDs of records whose head is longer, or can't be read: reading the whole record tells why
 	for _, one := range listed {
 		if one.Head == nil {
 			continue
 		}
-		if r, ok := readRedisHead(one.Head.Data()); !ok {
+		if r, err := unmarshalHead(one.Head.Data()); err != nil {
 			cut = append(cut, one.Member)
 		} else if r.ID == one.Member {
 			records = append(records, r)
@@ -406,14 +407,8 @@ func (s *RedisStore) UserSessions(ctx context.Context, realm, user string) ([]*R
 	if err != nil {
 		return nil, err
 	}
-	return ofUser(append(records, whole...), realm, user), nil
-}
-
-// readRedisHead returns a record's head, and reports whether it could be read. If not, reading the whole record tells
-// why.
-func readRedisHead(head []byte) (*Record, bool) {
-	r, err := unmarshalHead(head)
-	return r, err == nil
+	isOther := func(r *Record) bool { return r.Realm != realm || r.User != user }
+	return slices.DeleteFunc(append(records, whole...), isOther), nil
 }
 
 // loadAll returns the records of ids. It leaves out those that are missing or can't be read.
@@ -439,15 +434,4 @@ func (s *RedisStore) loadAll(ctx context.Context, ids []string) ([]*Record, erro
 		}
 	}
 	return records, nil
-}
-
-// ofUser returns the records that belong to the user.
-func ofUser(records []*Record, realm, user string) []*Record {
-	var own []*Record
-	for _, r := range records {
-		if r.Realm == realm && r.User == user {
-			own = append(own, r)
-		}
-	}
-	return own
 }
