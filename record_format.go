@@ -339,11 +339,8 @@ func (p *recordParser) parts(r *Record) (latest, values []byte) {
 	return latest, values
 }
 
-// errHeadCut is wrapped by the error of unmarshalHead if there are too few bytes.
-var errHeadCut = fmt.Errorf("%w: %s", errUnreadable, faultCut)
-
 // unmarshalHead reads only the head of a record: it leaves out the latest revisions, flashes and values, and b may end
-// before them. The error wraps errHeadCut if b ends inside the head.
+// before them.
 func unmarshalHead(b []byte) (*Record, error) {
 	if err := checkVersion(b); err != nil {
 		return nil, err
@@ -351,20 +348,17 @@ func unmarshalHead(b []byte) (*Record, error) {
 	p := recordParser{b: b, text: string(b)}
 	r := new(Record)
 	p.head(r, p.front())
-	switch p.fault {
-	case "":
-		return r, nil
-	case faultCut:
-		return nil, errHeadCut
+	if p.fault != "" {
+		return nil, fmt.Errorf("%w: %s", errUnreadable, p.fault)
 	}
-	return nil, fmt.Errorf("%w: %s", errUnreadable, p.fault)
+	return r, nil
 }
 
 // checkVersion looks at the first byte.
 func checkVersion(b []byte) error {
 	switch {
 	case len(b) == 0:
-		return errHeadCut
+		return fmt.Errorf("%w: %s", errUnreadable, faultCut)
 	case b[0] == 0:
 		return fmt.Errorf("%w: there is no format 0", errUnreadable)
 	case b[0] > formatVersion:

@@ -74,7 +74,7 @@ func TestRecordFormat_AClaimIsTheHeadsLastText(t *testing.T) {
 	at := bytes.Index(b, []byte("\tthe-claim"))
 	for _, cut := range [][]byte{b[:at+3], b[:at]} {
 		_, err = unmarshalHead(cut)
-		require.ErrorIs(t, err, errHeadCut)
+		require.ErrorContains(t, err, faultCut)
 	}
 	empty := slices.Concat(b[:at], []byte{0}, b[at+len("\tthe-claim"):])
 	require.ErrorIs(t, new(Record).UnmarshalBinary(empty), errUnreadable, "one spelling")
@@ -215,7 +215,8 @@ func TestRecordFormat_HeadOfAPrefix(t *testing.T) {
 		for n := range len(whole) + 1 {
 			got, err := unmarshalHead(whole[:n])
 			if n < complete {
-				require.ErrorIs(t, err, errHeadCut, "%d bytes of %d", n, complete)
+				require.ErrorContains(t, err, faultCut, "%d bytes of %d", n, complete)
+				require.ErrorIs(t, err, errUnreadable)
 				require.Nil(t, got)
 				continue
 			}
@@ -234,7 +235,7 @@ func TestRecordFormat_HeadThatMakesNoSense(t *testing.T) {
 	} {
 		_, err := unmarshalHead(b)
 		require.ErrorIs(t, err, errUnreadable, what)
-		require.NotErrorIs(t, err, errHeadCut, what)
+		require.NotContains(t, err.Error(), faultCut, what)
 	}
 }
 
