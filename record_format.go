@@ -221,37 +221,20 @@ func (r *Record) checkFormat() error {
 }
 
 func (r *Record) headFault() string {
-	names := [...]string{"ID", "Realm", "User", "Note", "Successor"}
-	for i, text := range r.headTexts() {
-		if fault := headTextFault(names[i], *text); fault != "" {
-			return fault
+	names := [...]string{"ID", "Realm", "User", "Note", "Successor", "Claim", "Tag", "Revision"}
+	for i, text := range [...]string{r.ID, r.Realm, r.User, r.Note, r.Successor, r.Claim, r.Tag, r.Revision} {
+		switch {
+		case len(text) > maxHeadText:
+			return fmt.Sprintf("its %s is longer than %d bytes", names[i], maxHeadText)
+		case !utf8.ValidString(text):
+			return "its " + names[i] + " is not valid UTF-8"
 		}
 	}
-	if r.ID == "" {
+	switch {
+	case r.ID == "":
 		return "its ID is empty"
-	}
-	if fault := headTextFault("Claim", r.Claim); fault != "" {
-		return fault
-	}
-	if max(len(r.Binding.Secret), len(r.Binding.Key)) > maxHeadText {
+	case max(len(r.Binding.Secret), len(r.Binding.Key)) > maxHeadText:
 		return fmt.Sprintf("the Secret or the Key of its Binding is longer than %d bytes", maxHeadText)
-	}
-	if fault := headTextFault("Tag", r.Tag); fault != "" {
-		return fault
-	}
-	return headTextFault("Revision", r.Revision)
-}
-
-func headTextFault(name, text string) string {
-	if len(text) > maxHeadText {
-		return fmt.Sprintf("its %s is longer than %d bytes", name, maxHeadText)
-	}
-	return textFault(name, text)
-}
-
-func textFault(name, text string) string {
-	if !utf8.ValidString(text) {
-		return "its " + name + " is not valid UTF-8"
 	}
 	return ""
 }
@@ -282,8 +265,8 @@ func (r *Record) flashFault() string {
 			return "the ID of one of its Flashes is empty"
 		}
 		for _, text := range [...]string{flash.ID, flash.Category, flash.Message} {
-			if fault := textFault("Flashes' text", text); fault != "" {
-				return fault
+			if !utf8.ValidString(text) {
+				return "its Flashes' text is not valid UTF-8"
 			}
 		}
 	}
