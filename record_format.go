@@ -439,20 +439,17 @@ func (p *recordParser) head(r *Record, f recordFront) {
 
 func (p *recordParser) flashes() []StoredFlash {
 	const least = 4 // bytes of a flash: three lengths, and at least one byte of the ID
-	flashes := make([]StoredFlash, p.count(least))
+	n := p.count(least)
+	if n == 0 {
+		return nil
+	}
+	flashes := make([]StoredFlash, n)
 	for i := range flashes {
 		most := len(p.b)
 		flashes[i] = StoredFlash{ID: p.textAt(p.span(most)), Category: p.textAt(p.span(most)), Message: p.textAt(p.span(most))}
 		p.check(flashes[i].ID != "", "a flash message has no ID")
 	}
-	return orNil(flashes)
-}
-
-func orNil[T any](list []T) []T {
-	if len(list) == 0 {
-		return nil
-	}
-	return list
+	return flashes
 }
 
 // revisions checks the packed revisions, so that they can be read without checks later.
