@@ -387,7 +387,7 @@ type recordFront struct {
 func (p *recordParser) front() (f recordFront) {
 	p.at = 1 // after the version
 	f.revision = p.span(maxHeadText)
-	f.flags = p.twoBytes()
+	f.flags = binary.LittleEndian.Uint16(p.fixed(2))
 	f.latestSize = p.number()
 	f.valuesSize = p.number()
 	p.check(f.flags&^flagsKnown == 0, "it has flags that its format does not")
@@ -461,7 +461,7 @@ func (p *recordParser) revisions(packed []byte) Revisions {
 	own := recordParser{b: packed}
 	for own.at < len(own.b) && own.fault == "" {
 		own.check(utf8.Valid(own.bytesAt(own.span(maxHeadText))), faultUTF8)
-		own.packedTime()
+		own.check(validMicro(unpackMicro(own.fixed(timeSize))), faultTime)
 		r.n++
 	}
 	p.check(own.fault == "", own.fault)
@@ -488,23 +488,14 @@ func (p *recordParser) values(packed []byte) Values {
 	return v
 }
 
-// packedTime checks a time of fixed size, and skips it.
-func (p *recordParser) packedTime() {
-	p.check(len(p.b)-p.at >= timeSize, faultCut)
+// fixed reads size bytes. After a fault they are zero.
+func (p *recordParser) fixed(size int) []byte {
+	p.check(size <= len(p.b)-p.at, faultCut)
 	if p.fault != "" {
-		return
+		return make([]byte, size)
 	}
-	p.check(validMicro(unpackMicro(p.b[p.at:])), faultTime)
-	p.at += timeSize
-}
-
-func (p *recordParser) twoBytes() uint16 {
-	if p.fault != "" || len(p.b)-p.at < 2 {
-		p.check(false, faultCut)
-		return 0
-	}
-	p.at += 2
-	return binary.LittleEndian.Uint16(p.b[p.at-2:])
+	p.at += size
+	return p.b[p.at-size : p.at]
 }
 
 func (p *recordParser) number() uint64 {
