@@ -1,6 +1,7 @@
 package session
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"hash/maphash"
@@ -242,10 +243,7 @@ func (m *MemoryStore) checkSwaps(swaps []Swap) error {
 
 // limitFor returns how many records there may be when r is one of them, or a negative number if there is no limit.
 func (m *MemoryStore) limitFor(r *Record) int {
-	limit := m.MaxSessions
-	if limit == 0 {
-		limit = defaultMaxSessions
-	}
+	limit := cmp.Or(m.MaxSessions, defaultMaxSessions)
 	if r.User == "" && limit > 0 {
 		limit -= limit / 10
 	}
@@ -295,10 +293,5 @@ func (m *MemoryStore) unlist(listed *userEntry) {
 
 // userHash returns the key of a user's list. It is a hash, so that the names of users take no further memory.
 func (m *MemoryStore) userHash(realm, user string) uint64 {
-	var h maphash.Hash
-	h.SetSeed(m.seed)
-	_, _ = h.WriteString(realm)
-	_ = h.WriteByte(0)
-	_, _ = h.WriteString(user)
-	return h.Sum64()
+	return maphash.Comparable(m.seed, [2]string{realm, user})
 }
