@@ -1,6 +1,8 @@
 package session
 
 import (
+	"maps"
+	"slices"
 	"sync"
 	"sync/atomic"
 )
@@ -41,9 +43,8 @@ func (l *listeners) remove(number int) {
 	}
 	delete(l.all, number)
 	l.count.Store(int64(len(l.all)))
-	if len(l.all) == 0 && l.shut != nil {
-		l.shut()
-		l.shut = nil
+	if len(l.all) == 0 {
+		l.undoOpen()
 	}
 }
 
@@ -51,6 +52,10 @@ func (l *listeners) remove(number int) {
 func (l *listeners) close() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.undoOpen()
+}
+
+func (l *listeners) undoOpen() {
 	if l.shut != nil {
 		l.shut()
 		l.shut = nil
@@ -63,10 +68,7 @@ func (l *listeners) tell(id string) {
 		return
 	}
 	l.mu.Lock()
-	told := make([]func(string), 0, len(l.all))
-	for _, ended := range l.all {
-		told = append(told, ended)
-	}
+	told := slices.AppendSeq(make([]func(string), 0, len(l.all)), maps.Values(l.all))
 	l.mu.Unlock()
 	for _, ended := range told {
 		ended(id)
