@@ -112,8 +112,8 @@ func secretFault(secret []byte) string {
 	if len(secret) < minSecret {
 		return fmt.Sprintf("has %d bytes, and needs %d", len(secret), minSecret)
 	}
-	if n := countDifferent(secret); n < minDifferent {
-		return fmt.Sprintf("has only %d different bytes", n)
+	if different := slices.Compact(slices.Sorted(slices.Values(secret))); len(different) < minDifferent {
+		return fmt.Sprintf("has only %d different bytes", len(different))
 	}
 	lower := lowerASCII(secret)
 	known := func(phrase string) bool { return strings.Contains(lower, phrase) }
@@ -127,21 +127,6 @@ func secretFault(secret []byte) string {
 		return "looks like typed by a person: words, repetitions, sequences or neighbouring keys"
 	}
 	return ""
-}
-
-// countDifferent counts the different bytes. It stops at minDifferent.
-func countDifferent(secret []byte) (n int) {
-	var seen [256]bool
-	for _, b := range secret {
-		if seen[b] {
-			continue
-		}
-		seen[b] = true
-		if n++; n == minDifferent {
-			break
-		}
-	}
-	return n
 }
 
 // lowerASCII returns the secret in lower case. It leaves all bytes that are not ASCII as they are, unlike
