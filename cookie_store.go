@@ -1,6 +1,7 @@
 package session
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"crypto/hkdf"
@@ -70,7 +71,7 @@ func newCookieStore(secrets [][]byte, newCodec newCodecFunc) (*CookieStore, erro
 	}
 	kept := make([][]byte, len(secrets))
 	for i, secret := range secrets {
-		kept[i] = append([]byte(nil), secret...)
+		kept[i] = bytes.Clone(secret)
 	}
 	return &CookieStore{keys: &realmCodecs{secrets: kept, newCodec: newCodec}}, nil
 }

@@ -4,6 +4,7 @@ import (
 	"crypto/rand"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"time"
 )
 
@@ -93,9 +94,9 @@ func (u *userEnds) endUpTo(cutOff time.Time, except []exception, now time.Time) 
 	}
 	u.CutOff = max(micros(cutOff.UnixMicro()), u.CutOff+1) // after sessions issued just after the last one
 	u.Except = excepted
-	u.dropRevoked(func(id string, at time.Time) bool {
+	maps.DeleteFunc(u.Revoked, func(id string, at micros) bool {
 		_, stays := excepted[id]
-		return !stays && now.Sub(at) > 2*tombstoneLife // the cut-off ends it too, and the request that began it is over
+		return !stays && now.Sub(at.time()) > 2*tombstoneLife // the cut-off ends it too, and the request that began it is over
 	})
 }
 
@@ -112,7 +113,7 @@ func (u *userEnds) exceptSuccessors(all []exception) {
 
 // revoke ends one session.
 func (u *userEnds) revoke(id string, now time.Time) error {
-	u.dropRevoked(func(_ string, at time.Time) bool { return now.Sub(at) > maxLifetime+believedAhead })
+	maps.DeleteFunc(u.Revoked, func(_ string, at micros) bool { return now.Sub(at.time()) > maxLifetime+believedAhead })
 	if _, revoked := u.Revoked[id]; revoked {
 		return nil
 	}
@@ -124,13 +125,4 @@ func (u *userEnds) revoke(id string, now time.Time) error {
 	}
 	u.Revoked[id] = micros(now.UnixMicro())
 	return nil
-}
-
-// dropRevoked removes the entries that are not needed any more.
-func (u *userEnds) dropRevoked(isOver func(id string, at time.Time) bool) {
-	for id, at := range u.Revoked {
-		if isOver(id, at.time()) {
-			delete(u.Revoked, id)
-		}
-	}
 }
