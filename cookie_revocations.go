@@ -1,6 +1,7 @@
 package session
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
@@ -369,59 +370,38 @@ func (e endings) endOf(r *Record) (*Record, error) {
 	if err != nil {
 		return nil, err
 	}
-	if at := user.endedAt(r); !at.IsZero() {
-		return revokedTombstone(r, at), nil
-	}
-	return nil, nil
+	return user.endOf(r), nil
 }
 
-// conflict returns the conflict that s meets, or nil if there is none.
+// conflict returns the conflict that s meets, or nil if there is none. If a new session was issued too early, the
+// conflict says from when it may begin.
 func (e endings) conflict(s Swap) (*ConflictError, error) {
 	if listed := e.tombstone(s.New); listed != nil && !mayReplace(listed, s) {
 		return &ConflictError{ID: s.New.ID, Current: sessionTombstone(s.New, listed)}, nil
 	}
-	if s.Old == nil && s.New.Ended {
+	switch {
+	case s.New.Ended && (s.Old == nil || s.Old.Ended):
 		return nil, nil
-	}
-	if s.Old != nil && s.Old.Ended {
-		if s.New.Ended {
-			return nil, nil
-		}
+	case s.Old != nil && s.Old.Ended:
 		return &ConflictError{ID: s.New.ID, Current: s.Old}, nil
 	}
-	if s.Old != nil {
-		return e.userConflict(s.Old)
+	r := cmp.Or(s.Old, s.New)
+	user, err := e.ofUser(r)
+	if err != nil {
+		return nil, err
 	}
-	return e.beginConflict(s.New)
+	if _, revoked := user.Revoked[r.ID]; s.Old == nil && !revoked && user.isCutOff(r) {
+		return &ConflictError{ID: r.ID, NotBefore: user.cutOffOf(r.ID).time()}, nil
+	}
+	if ended := user.endOf(r); ended != nil {
+		return &ConflictError{ID: r.ID, Current: ended}, nil
+	}
+	return nil, nil
 }
 
 // mayReplace reports whether s may replace the list's tombstone: s has put it before, or names it as its Old.
 func mayReplace(listed *Record, s Swap) bool {
 	return s.Old != nil && s.Old.Ended && s.Old.Revision == listed.Revision || isSameEnd(listed, s.New)
-}
-
-func (e endings) userConflict(r *Record) (*ConflictError, error) {
-	user, err := e.ofUser(r)
-	if err != nil {
-		return nil, err
-	}
-	if at := user.endedAt(r); !at.IsZero() {
-		return &ConflictError{ID: r.ID, Current: revokedTombstone(r, at)}, nil
-	}
-	return nil, nil
-}
-
-// beginConflict returns the conflict of a new session. If the session was issued too early, the conflict says from when
-// it may begin.
-func (e endings) beginConflict(r *Record) (*ConflictError, error) {
-	user, err := e.ofUser(r)
-	if err != nil {
-		return nil, err
-	}
-	if _, revoked := user.Revoked[r.ID]; !revoked && user.isCutOff(r) {
-		return &ConflictError{ID: r.ID, NotBefore: user.cutOffOf(r.ID).time()}, nil
-	}
-	return e.userConflict(r)
 }
 
 // atOnce calls load for each ID at the same time, and returns the records in the order of the IDs. If load panics,

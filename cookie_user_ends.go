@@ -61,15 +61,15 @@ func listedValues(values map[string]any) Values {
 	return NewValues(encoded)
 }
 
-// endedAt returns when r was ended from outside, or zero if it was not.
-func (u *userEnds) endedAt(r *Record) time.Time {
+// endOf returns a tombstone of r if it was ended from outside, or nil if it was not.
+func (u *userEnds) endOf(r *Record) *Record {
 	if at, revoked := u.Revoked[r.ID]; revoked {
-		return at.time()
+		return revokedTombstone(r, at.time())
 	}
 	if u.isCutOff(r) {
-		return u.cutOffOf(r.ID).time().Add(-clockSkew)
+		return revokedTombstone(r, u.cutOffOf(r.ID).time().Add(-clockSkew))
 	}
-	return time.Time{}
+	return nil
 }
 
 func (u *userEnds) isCutOff(r *Record) bool {
