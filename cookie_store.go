@@ -98,15 +98,10 @@ func (c *CookieStore) Revocations() Store { return c.ended }
 // Check returns an error if the store that WithRevocations was given can't keep the list. New calls it.
 func (c *CookieStore) Check() error { return c.fault }
 
-// openedRecord is a record that was opened, and its Version: one piece of memory for both.
+// openedRecord is a record that was opened, and what the seal has beside it: one piece of memory for both. A pointer to
+// until is the record's Version.
 type openedRecord struct {
 	Record
-	version sealedVersion
-}
-
-// sealedVersion holds what the seal has beside the record. A *sealedVersion is the Record.Version of a record that was
-// opened.
-type sealedVersion struct {
 	until time.Time // the latest deadline that was ever sealed for this ID; SetLifetime may have shortened the session since
 }
 
@@ -206,14 +201,14 @@ func (c *CookieStore) sealedUntil(token Token, s Swap, now time.Time) time.Time 
 	if s.Old == nil {
 		return unknown
 	}
-	if version, ok := s.Old.Version.(*sealedVersion); ok && s.Old.Revision == "" {
-		return version.until
+	if until, ok := s.Old.Version.(*time.Time); ok && s.Old.Revision == "" {
+		return *until
 	}
 	r, err := c.open(token)
 	if err != nil || r.ID != s.Old.ID {
 		return unknown
 	}
-	return r.Version.(*sealedVersion).until
+	return *r.Version.(*time.Time)
 }
 
 // seal returns the token that holds r. The plaintext is a number and the record. The number is the time
@@ -265,8 +260,8 @@ func (c *CookieStore) open(token Token) (*Record, error) {
 		return nil, errBadSeal
 	}
 	r.Stale = stale
-	opened.version.until = time.UnixMicro(r.Deadline.UnixMicro() + int64(longer))
-	r.Version = &opened.version
+	opened.until = time.UnixMicro(r.Deadline.UnixMicro() + int64(longer))
+	r.Version = &opened.until
 	return r, nil
 }
 

@@ -203,7 +203,7 @@ func TestCookieStore_KeepsTheWholeRecord(t *testing.T) {
 			require.Empty(t, loaded.Revision, "a sealed session keeps no revisions")
 			require.Zero(t, loaded.Latest.Len())
 			require.False(t, loaded.Stale)
-			require.Equal(t, &sealedVersion{r.Deadline.Local()}, loaded.Version)
+			require.Equal(t, r.Deadline.Local(), *loaded.Version.(*time.Time))
 			want, err := json.Marshal(changed(r, func(r *Record) { r.Revision, r.Latest = "", Revisions{} }))
 			require.NoError(t, err)
 			require.NotContains(t, string(want), given.Revision)
