@@ -6,12 +6,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"iter"
 	"maps"
 	"slices"
 	"strings"
 	"unicode/utf8"
+
+	"github.com/doorman-go/session/internal/jsonvalue"
 )
 
 // Values are the values of a session by key, each as a JSON text. They are kept in the record's binary form, and a
@@ -212,37 +213,10 @@ func (v *Values) UnmarshalJSON(b []byte) error {
 		*v = Values{}
 		return nil
 	}
-	m, ok := decodeObject(b)
-	if !ok {
+	m, err := jsonvalue.DecodeObject(b)
+	if err != nil {
 		return errNoValues
 	}
 	*v = NewValues(m)
 	return nil
-}
-
-// decodeObject is json.Unmarshal into m, except that it refuses JSON that json.Unmarshal would alter, or read only in
-// part.
-func decodeObject(b []byte) (m map[string]json.RawMessage, ok bool) {
-	d := json.NewDecoder(bytes.NewReader(b))
-	if open, err := d.Token(); err != nil || open != json.Delim('{') || !utf8.Valid(b) {
-		return nil, false
-	}
-	m = make(map[string]json.RawMessage)
-	for d.More() {
-		key, err := d.Token()
-		name, isText := key.(string)
-		if _, twice := m[name]; err != nil || !isText || twice {
-			return nil, false
-		}
-		var raw json.RawMessage
-		if err := d.Decode(&raw); err != nil {
-			return nil, false
-		}
-		m[name] = raw
-	}
-	if _, err := d.Token(); err != nil {
-		return nil, false
-	}
-	_, err := d.Token()
-	return m, err == io.EOF
 }

@@ -1,13 +1,12 @@
 package dbsc
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"strings"
-	"unicode/utf8"
+
+	"github.com/doorman-go/session/internal/jsonvalue"
 )
 
 // MaxToken is how many bytes a token may have. A token with an RSA key of 4096 bits and its signature has some 2,300.
@@ -116,37 +115,7 @@ func decode(text string) ([]byte, error) {
 // of names, and takes the last of two equal ones.
 type object map[string]json.RawMessage
 
-func readObject(raw []byte) (object, error) {
-	if !utf8.Valid(raw) {
-		return nil, errors.New("the JSON is not valid UTF-8")
-	}
-	decoder := json.NewDecoder(bytes.NewReader(raw))
-	if first, err := decoder.Token(); err != nil || first != json.Delim('{') {
-		return nil, errors.New("the JSON is not an object")
-	}
-	members := object{}
-	for decoder.More() {
-		name, err := decoder.Token()
-		if err != nil {
-			return nil, fmt.Errorf("the JSON can't be read: %w", err)
-		}
-		var member json.RawMessage
-		if err := decoder.Decode(&member); err != nil {
-			return nil, fmt.Errorf("the JSON can't be read: %w", err)
-		}
-		if _, twice := members[name.(string)]; twice { // the decoder always returns a name as a string
-			return nil, fmt.Errorf("the JSON has %q twice", name)
-		}
-		members[name.(string)] = member
-	}
-	if _, err := decoder.Token(); err != nil {
-		return nil, fmt.Errorf("the JSON can't be read: %w", err)
-	}
-	if _, err := decoder.Token(); !errors.Is(err, io.EOF) {
-		return nil, errors.New("something follows the JSON")
-	}
-	return members, nil
-}
+func readObject(raw []byte) (object, error) { return jsonvalue.DecodeObject(raw) }
 
 // text returns a member that is a string.
 func (o object) text(name string) (text string, err error) {
