@@ -180,7 +180,7 @@ func endsWordPart(secret []byte, lower string) bool {
 	if last == 0 || isLower(secret[last-1]) && !isLower(secret[last]) {
 		return false
 	}
-	return commonPairs[lower[last-1:]]
+	return strings.Contains(commonPairs, " "+lower[last-1:]+" ")
 }
 
 // endsRepetition reports whether the text has its last three bytes in an earlier place too.
@@ -216,16 +216,10 @@ func isSequence(a, b, c byte) bool {
 	return step == 1 || step == -1 || step == keyRow || step == -keyRow
 }
 
-// commonPairs are the hundred most frequent pairs of letters in English words.
-var commonPairs = func() map[string]bool {
-	pairs := map[string]bool{}
-	for pair := range strings.FieldsSeq("th he in er an re on at en nd ti es or te of ed is it al ar st to nt ng se ha as ou " +
-		"io le ve co me de hi ri ro ic ne ea ra ce li ch ll be ma si om ur ca el ta la ns di fo ho pe ec pr no ct us ac ot il " +
-		"tr ly nc et ut ss so rs un lo wa ge ie wh ee wi em ad ol rt po we na ul ni ts mo ow pa im mi") {
-		pairs[pair] = true
-	}
-	return pairs
-}()
+// commonPairs are the hundred most frequent pairs of letters in English words, with a space on both sides of each.
+const commonPairs = " th he in er an re on at en nd ti es or te of ed is it al ar st to nt ng se ha as ou " +
+	"io le ve co me de hi ri ro ic ne ea ra ce li ch ll be ma si om ur ca el ta la ns di fo ho pe ec pr no ct us ac ot il " +
+	"tr ly nc et ut ss so rs un lo wa ge ie wh ee wi em ad ol rt po we na ul ni ts mo ow pa im mi "
 
 // keyRow is the difference between two keys of one column in keyPlaces.
 const keyRow = 100
