@@ -191,13 +191,10 @@ func (v Values) MarshalJSON() ([]byte, error) {
 	}
 	b := append(make([]byte, 0, len(v.packed)+4*v.n+2), '{')
 	for key, raw := range v.All() {
-		name, err := json.Marshal(key)
-		if err != nil {
-			return nil, err
-		}
 		if len(b) > 1 {
 			b = append(b, ',')
 		}
+		name, _ := json.Marshal(key) // a text can always be encoded
 		b = append(b, name...)
 		b = append(b, ':')
 		b = append(b, raw...)
