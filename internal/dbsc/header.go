@@ -63,32 +63,16 @@ func Offer(path, challenge string) string {
 // Challenge returns the value of HeaderChallenge for the registration with this identifier.
 func Challenge(challenge, id string) string { return quote(challenge) + ";id=" + quote(id) }
 
-// Instructions are the parts of the answer to a registration that are needed here. The origin is left out: then it is
-// the origin of the address that the browser has asked, also behind a proxy.
-type Instructions struct {
-	ID          string       `json:"session_identifier"`
-	RefreshURL  string       `json:"refresh_url"`
-	Scope       Scope        `json:"scope"`
-	Credentials []Credential `json:"credentials"`
-}
-
-// Scope says for which addresses the browser renews: this origin.
-type Scope struct {
-	IncludeSite bool `json:"include_site"`
-}
-
-// Credential is the cookie that the browser renews.
-type Credential struct {
-	Type       string `json:"type"`
-	Name       string `json:"name"`
-	Attributes string `json:"attributes"`
-}
-
-// NewInstructions returns the JSON for a cookie with this name, and with these attributes, which are those of its
-// Set-Cookie line.
+// NewInstructions returns the answer to a registration, as JSON. The browser is to renew a cookie with this name, and
+// with these attributes, which are those of its Set-Cookie line. The origin is left out of the scope: then it is the
+// origin of the address that the browser has asked, also behind a proxy.
 func NewInstructions(id, refreshURL, cookie, attributes string) []byte {
-	raw, err := json.Marshal(Instructions{
-		ID: id, RefreshURL: refreshURL, Credentials: []Credential{{Type: "cookie", Name: cookie, Attributes: attributes}},
+	type members map[string]any
+	raw, err := json.Marshal(members{
+		"session_identifier": id,
+		"refresh_url":        refreshURL,
+		"scope":              members{"include_site": false},
+		"credentials":        []members{{"type": "cookie", "name": cookie, "attributes": attributes}},
 	})
 	if err != nil {
 		panic(err) // strings can always be encoded
