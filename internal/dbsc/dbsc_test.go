@@ -189,7 +189,7 @@ func TestTokens_KeysOfOtherSizesAreRefused(t *testing.T) {
 	require.Error(t, err)
 	p384, err := ecdsa.GenerateKey(elliptic.P384(), rand.Reader)
 	require.NoError(t, err)
-	der, err := (&Key{ec: &p384.PublicKey}).Marshal()
+	der, err := (&Key{&p384.PublicKey}).Marshal()
 	require.NoError(t, err)
 	_, err = ParseKey(der)
 	require.Error(t, err)

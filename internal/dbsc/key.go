@@ -15,8 +15,7 @@ import (
 
 // A Key is the public key of a browser, for ES256 (ECDSA on P-256) or RS256 (RSA, PKCS #1 v1.5), both with SHA-256.
 type Key struct {
-	ec  *ecdsa.PublicKey // one of the two is nil
-	rsa *rsa.PublicKey
+	public any // *ecdsa.PublicKey or *rsa.PublicKey
 }
 
 // The bits of an RSA key. Keys of devices have 2048; the upper bound keeps a proof cheap to verify.
@@ -37,33 +36,31 @@ func ParseKey(der []byte) (*Key, error) {
 	switch public := public.(type) {
 	case *ecdsa.PublicKey:
 		if public.Curve == elliptic.P256() {
-			return &Key{ec: public}, nil
+			return &Key{public}, nil
 		}
 	case *rsa.PublicKey:
 		if bits := public.N.BitLen(); minRSABits <= bits && bits <= maxRSABits {
-			return &Key{rsa: public}, nil
+			return &Key{public}, nil
 		}
 	}
 	return nil, fmt.Errorf("the key is a %T, and not one for ES256 or RS256", public)
 }
 
 // Marshal returns the key in its PKIX form (SubjectPublicKeyInfo, RFC 5280).
-func (k *Key) Marshal() ([]byte, error) {
-	if k.ec != nil {
-		return x509.MarshalPKIXPublicKey(k.ec)
-	}
-	return x509.MarshalPKIXPublicKey(k.rsa)
-}
+func (k *Key) Marshal() ([]byte, error) { return x509.MarshalPKIXPublicKey(k.public) }
 
 // verify reports whether signature is the key's of what was signed. The algorithm must be the key's own.
 func (k *Key) verify(algorithm, signed string, signature []byte) bool {
 	digest := sha256.Sum256([]byte(signed))
-	switch {
-	case algorithm == "ES256" && k.ec != nil && len(signature) == 2*coordinateSize:
+	switch public := k.public.(type) {
+	case *ecdsa.PublicKey:
+		if algorithm != "ES256" || len(signature) != 2*coordinateSize {
+			return false
+		}
 		r, s := new(big.Int).SetBytes(signature[:coordinateSize]), new(big.Int).SetBytes(signature[coordinateSize:])
-		return ecdsa.Verify(k.ec, digest[:], r, s)
-	case algorithm == "RS256" && k.rsa != nil:
-		return rsa.VerifyPKCS1v15(k.rsa, crypto.SHA256, digest[:], signature) == nil
+		return ecdsa.Verify(public, digest[:], r, s)
+	case *rsa.PublicKey:
+		return algorithm == "RS256" && rsa.VerifyPKCS1v15(public, crypto.SHA256, digest[:], signature) == nil
 	}
 	return false
 }
@@ -106,7 +103,7 @@ func readEC(members object) (*Key, error) {
 	if err != nil {
 		return nil, fmt.Errorf("the key is no point on the curve: %w", err)
 	}
-	return &Key{ec: public}, nil
+	return &Key{public}, nil
 }
 
 func readRSA(members object) (*Key, error) {
@@ -122,5 +119,5 @@ func readRSA(members object) (*Key, error) {
 	if e, err := members.text("e"); err != nil || e != exponent {
 		return nil, errors.New("the key's e is not 65537")
 	}
-	return &Key{rsa: &rsa.PublicKey{N: n, E: 65537}}, nil
+	return &Key{&rsa.PublicKey{N: n, E: 65537}}, nil
 }
