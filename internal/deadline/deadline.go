@@ -9,7 +9,7 @@ import (
 )
 
 // Context is a context with a deadline. It sets a timer only if somebody waits on Done, directly or in a context
-// derived from it. A store in memory never does. Call Init before use, and do not copy it.
+// derived from it. A store in memory never does. Call Init before use and Release after it, and do not copy it.
 type Context struct {
 	context.Context // the parent
 	deadline        time.Time
@@ -32,15 +32,7 @@ type timer struct {
 	cancel context.CancelFunc
 }
 
-// New returns a context derived from parent. It must be released.
-func New(parent context.Context, timeout time.Duration) *Context {
-	c := &Context{}
-	c.Init(parent, timeout)
-	return c
-}
-
-// Init is New for a Context that is a field of a struct. The deadline is the parent's, or after timeout, whichever is
-// earlier.
+// Init derives c from parent. The deadline is the parent's, or after timeout, whichever is earlier.
 func (c *Context) Init(parent context.Context, timeout time.Duration) {
 	c.Context, c.deadline = parent, time.Now().Add(timeout)
 	if earlier, ok := parent.Deadline(); ok && earlier.Before(c.deadline) {

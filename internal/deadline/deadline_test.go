@@ -23,6 +23,12 @@ func closed(ctx context.Context) bool {
 	}
 }
 
+func newContext(parent context.Context, timeout time.Duration) *deadline.Context {
+	c := new(deadline.Context)
+	c.Init(parent, timeout)
+	return c
+}
+
 // requireEnded checks that Done and Err agree that ctx ended so.
 func requireEnded(t *testing.T, want error, ctx context.Context) {
 	t.Helper()
@@ -33,7 +39,7 @@ func requireEnded(t *testing.T, want error, ctx context.Context) {
 // A store may derive contexts of its own, as database/sql does for a transaction: they end with the call.
 func TestRelease_EndsWhatWasDerived(t *testing.T) {
 	for range 100 {
-		c := deadline.New(t.Context(), time.Minute)
+		c := newContext(t.Context(), time.Minute)
 		derived, cancel := context.WithCancel(c)
 		defer cancel()
 		below, cancelBelow := context.WithTimeout(context.WithValue(derived, key{}, "v"), time.Hour)
@@ -61,19 +67,19 @@ func TestContext_DoneAndErrAgree(t *testing.T) {
 		{"hung up", gone, time.Minute, context.Canceled},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			errFirst := deadline.New(c.parent, c.timeout)
+			errFirst := newContext(c.parent, c.timeout)
 			defer errFirst.Release()
 			require.Equal(t, c.want, errFirst.Err())
 			require.Equal(t, c.want != nil, closed(errFirst))
 
-			doneFirst := deadline.New(c.parent, c.timeout)
+			doneFirst := newContext(c.parent, c.timeout)
 			require.Equal(t, c.want != nil, closed(doneFirst))
 			require.Equal(t, c.want, doneFirst.Err())
 			doneFirst.Release()
 			require.True(t, closed(doneFirst))
 			require.Error(t, doneFirst.Err())
 
-			untimed := deadline.New(c.parent, c.timeout)
+			untimed := newContext(c.parent, c.timeout)
 			untimed.Release()
 			requireEnded(t, context.Canceled, untimed)
 		})
@@ -85,7 +91,7 @@ func TestContext_DerivingAtAnyMoment(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		for _, wait := range []time.Duration{0, time.Second - 1, time.Second, time.Second + 1} {
 			for _, released := range []bool{false, true} {
-				c := deadline.New(t.Context(), time.Second)
+				c := newContext(t.Context(), time.Second)
 				time.Sleep(wait)
 				if released {
 					c.Release()
@@ -103,7 +109,7 @@ func TestContext_DerivingAtAnyMoment(t *testing.T) {
 func TestContext_EndsAtItsDeadlineAndNotBefore(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		start := time.Now()
-		waited, asked := deadline.New(t.Context(), time.Second), deadline.New(t.Context(), time.Second)
+		waited, asked := newContext(t.Context(), time.Second), newContext(t.Context(), time.Second)
 		defer waited.Release()
 		defer asked.Release()
 		time.Sleep(time.Second - 1)
@@ -127,7 +133,7 @@ func TestContext_EarlierDeadline(t *testing.T) {
 		} {
 			start := time.Now()
 			parent, cancel := context.WithTimeout(t.Context(), c.parent)
-			ctx := deadline.New(parent, c.own)
+			ctx := newContext(parent, c.own)
 			at, ok := ctx.Deadline()
 			require.True(t, ok)
 			require.Equal(t, start.Add(c.want), at)
@@ -143,7 +149,7 @@ func TestContext_EndsWithItsParent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		why := errors.New("hung up")
 		parent, hangUp := context.WithCancelCause(t.Context())
-		waited, asked := deadline.New(parent, time.Minute), deadline.New(parent, time.Minute)
+		waited, asked := newContext(parent, time.Minute), newContext(parent, time.Minute)
 		defer waited.Release()
 		defer asked.Release()
 		require.False(t, closed(waited))
@@ -159,7 +165,7 @@ func TestContext_EndsWithItsParent(t *testing.T) {
 type key struct{}
 
 func TestContext_ValuesAreTheParents(t *testing.T) {
-	c := deadline.New(context.WithValue(t.Context(), key{}, "v"), time.Minute)
+	c := newContext(context.WithValue(t.Context(), key{}, "v"), time.Minute)
 	require.Equal(t, "v", c.Value(key{}))
 	require.Nil(t, c.Value("another"))
 	require.False(t, closed(c))
@@ -175,7 +181,7 @@ func TestContext_LeavesNothing(t *testing.T) {
 		parent, hangUp := context.WithCancel(context.Background())
 		defer hangUp()
 		for range 100 {
-			c := deadline.New(parent, time.Hour)
+			c := newContext(parent, time.Hour)
 			derived, cancel := context.WithCancel(c)
 			defer cancel()
 			stop := context.AfterFunc(derived, func() {})
@@ -189,7 +195,7 @@ func TestContext_LeavesNothing(t *testing.T) {
 
 func TestContext_FromSeveralGoroutines(t *testing.T) {
 	for range 50 {
-		c := deadline.New(t.Context(), time.Minute)
+		c := newContext(t.Context(), time.Minute)
 		var wait sync.WaitGroup
 		for range 4 {
 			wait.Go(func() { <-c.Done() })
@@ -237,7 +243,7 @@ func TestContext_TakesOneAllocationUnlessSomebodyWaits(t *testing.T) {
 	parent, hangUp := context.WithCancel(t.Context())
 	defer hangUp()
 	require.Equal(t, 1.0, testing.AllocsPerRun(100, func() {
-		c := deadline.New(parent, time.Minute)
+		c := newContext(parent, time.Minute)
 		_, _ = c.Deadline()
 		_, _ = c.Err(), c.Value(key{})
 		c.Release()
@@ -258,7 +264,7 @@ func BenchmarkContext(b *testing.B) {
 	b.Run("nobody waits", func(b *testing.B) {
 		b.ReportAllocs()
 		for b.Loop() {
-			c := deadline.New(parent, time.Minute)
+			c := newContext(parent, time.Minute)
 			_ = c.Err()
 			c.Release()
 		}
@@ -266,7 +272,7 @@ func BenchmarkContext(b *testing.B) {
 	b.Run("somebody waits", func(b *testing.B) {
 		b.ReportAllocs()
 		for b.Loop() {
-			c := deadline.New(parent, time.Minute)
+			c := newContext(parent, time.Minute)
 			_ = c.Done()
 			c.Release()
 		}
@@ -277,7 +283,7 @@ func BenchmarkContext(b *testing.B) {
 // be a moment later: a command that is given up for the time must not be sent again.
 func TestAwait_ReturnsWhenTheContextHasEnded(t *testing.T) {
 	for range 500 {
-		c := deadline.New(t.Context(), time.Millisecond)
+		c := newContext(t.Context(), time.Millisecond)
 		_ = c.Done()
 		require.Equal(t, context.DeadlineExceeded, c.Await(nil))
 		require.Equal(t, context.DeadlineExceeded, c.Err())
