@@ -192,19 +192,11 @@ func (c *Client) swapOne(s Swap) call {
 	one := newCall(swapScript, []string{s.Key}, s.old(), []byte(s.New), milliseconds(s.Life))
 	switch {
 	case s.Channel != "":
-		one.args = append(one.args, c.wait(), s.Channel)
+		one.args = append(one.args, c.replicas, s.Channel)
 	case c.replicas > 0:
-		one.args = append(one.args, c.wait())
+		one.args = append(one.args, c.replicas)
 	}
 	return one
-}
-
-// wait returns the argument that tells a script whether its caller waits for replicas.
-func (c *Client) wait() string {
-	if c.replicas > 0 {
-		return "wait"
-	}
-	return ""
 }
 
 func (c *Client) swapAll(swaps []Swap) call {
@@ -217,7 +209,7 @@ func (c *Client) swapAll(swaps []Swap) call {
 	for _, list := range lists {
 		args = append(args, list)
 	}
-	args = append(args, len(swaps), c.wait())
+	args = append(args, len(swaps), c.replicas)
 	for _, s := range swaps {
 		args = append(args, s.old(), []byte(s.New), milliseconds(s.Life))
 	}
@@ -295,11 +287,7 @@ func (c *Client) swapInTurn(ctx context.Context, swaps []Swap) (*Conflict, error
 }
 
 func enlist(list, member string, life time.Duration, final bool) call {
-	text := ""
-	if final {
-		text = "final"
-	}
-	return newCall(enlistScript, []string{list}, member, milliseconds(life), text)
+	return newCall(enlistScript, []string{list}, member, milliseconds(life), final)
 }
 
 // End puts a final value in the place of any stored value, except another final one. It returns the value that it

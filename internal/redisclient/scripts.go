@@ -45,14 +45,15 @@ local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
 
 var (
 	// swapScript replaces one value. It returns 1, or after a conflict the stored value. If nothing may be stored, old
-	// is empty, and GETRANGE from 0 to -1 reads the whole value.
+	// is empty, and GETRANGE from 0 to -1 reads the whole value. The fourth argument is how many replicas
+	// its caller waits for: then it writes even if the swap was made before, so that a WAIT after it means something.
 	swapScript = newScript(0, `
 local key, old, new = KEYS[1], ARGV[1], ARGV[2]
 if redis.call('GETRANGE', key, 0, #old - 1) ~= old then
   local stored = redis.call('GET', key)
   local size = string.byte(new) + 1
   if not stored or string.sub(stored, 1, size) ~= string.sub(new, 1, size) then
-    if stored and ARGV[4] == 'wait' then redis.call('SET', key, stored, 'KEEPTTL') end
+    if stored and ARGV[4] and ARGV[4] ~= '0' then redis.call('SET', key, stored, 'KEEPTTL') end
     return stored
   end
 end
@@ -71,7 +72,7 @@ for i = 1, count do
     local stored = redis.call('GET', key)
     local size = string.byte(new) + 1
     if not stored or string.sub(stored, 1, size) ~= string.sub(new, 1, size) then
-      if stored and ARGV[2] ~= '' then redis.call('SET', key, stored, 'KEEPTTL') end
+      if stored and ARGV[2] ~= '0' then redis.call('SET', key, stored, 'KEEPTTL') end
       return {i, stored}
     end
   end
@@ -119,7 +120,7 @@ return stored`)
 local list, member, life = KEYS[1], ARGV[1], tonumber(ARGV[2])
 `+readClock+`
 local known = redis.call('ZSCORE', list, member)
-if ARGV[3] == '' and known and tonumber(known) > now + life then life = tonumber(known) - now end
+if ARGV[3] == '0' and known and tonumber(known) > now + life then life = tonumber(known) - now end
 `+addMember+`
 return 1`)
 
