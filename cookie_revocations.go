@@ -344,12 +344,7 @@ func (c *CookieStore) loadEndings(ctx context.Context, sessions ...*Record) (end
 			add(userEndsID(r.Realm, r.User))
 		}
 	}
-	records, err := atOnce(ids, func(id string) (*Record, error) { return c.loadListed(ctx, id) })
-	known := make(endings, len(ids))
-	for i, id := range ids {
-		known[id] = records[i]
-	}
-	return known, err
+	return c.loadAtOnce(ctx, ids)
 }
 
 func (e endings) tombstone(r *Record) *Record { return e[endedID(r.Realm, r.ID)] }
@@ -404,26 +399,29 @@ func mayReplace(listed *Record, s Swap) bool {
 	return s.Old != nil && s.Old.Ended && s.Old.Revision == listed.Revision || isSameEnd(listed, s.New)
 }
 
-// atOnce calls load for each ID at the same time, and returns the records in the order of the IDs. If load panics,
-// atOnce panics too.
-func atOnce(ids []string, load func(id string) (*Record, error)) ([]*Record, error) {
+// loadAtOnce loads records of the list at the same time. If the store panics, it panics too.
+func (c *CookieStore) loadAtOnce(ctx context.Context, ids []string) (endings, error) {
 	records, errs, panics := make([]*Record, len(ids)), make([]error, len(ids)), make([]any, len(ids))
 	var wg sync.WaitGroup
 	for i := 1; i < len(ids); i++ {
-		errs[i] = errNoAnswer // unless load returns
+		errs[i] = errNoAnswer // unless the store returns
 		wg.Go(func() {
 			defer func() { panics[i] = recover() }()
-			records[i], errs[i] = load(ids[i])
+			records[i], errs[i] = c.loadListed(ctx, ids[i])
 		})
 	}
-	records[0], errs[0] = load(ids[0])
+	records[0], errs[0] = c.loadListed(ctx, ids[0])
 	wg.Wait()
 	for _, p := range panics {
 		if p != nil {
 			panic(p)
 		}
 	}
-	return records, errors.Join(errs...)
+	known := make(endings, len(ids))
+	for i, id := range ids {
+		known[id] = records[i]
+	}
+	return known, errors.Join(errs...)
 }
 
 var errNoAnswer = errors.New("session: the store of ended sessions did not answer")
