@@ -121,9 +121,9 @@ func (c *Cache) Begin(key string) *Read {
 func (c *Cache) End(key string, read *Read, value any, revision string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	underWay, isThis := c.reads[key], false
-	if read != nil && underWay == read {
-		isThis = true
+	underWay := c.reads[key]
+	isThis := read != nil && underWay == read
+	if isThis {
 		if read.readers--; read.readers == 0 {
 			delete(c.reads, key)
 		}

@@ -71,7 +71,7 @@ func openClient(address string, s Settings) (redis.UniversalClient, error) {
 		return nil, errBadURL
 	}
 	rest := u.EscapedPath() + u.RawQuery
-	if u.Fragment != "" || strings.Contains(rest, "@") || strings.Contains(address, "#") {
+	if strings.Contains(rest, "@") || strings.Contains(address, "#") {
 		return nil, errBadURL // the parser would take a part of the password for something else
 	}
 	if s.TLS != nil && u.Scheme != "rediss" {
