@@ -16,21 +16,20 @@ func (s *RedisStore) All(ctx context.Context, realm string) iter.Seq2[*Record, e
 				yield(nil, redisError(err))
 				return
 			}
-			id := strings.TrimPrefix(one.Key, s.prefix)
-			if one.Head == nil || !isSessionID(id) {
+			if one.Head == nil || !isSessionID(one.Name) {
 				continue
 			}
 			r, err := unmarshalHead(one.Head.Data())
 			switch {
 			case err != nil:
-				if cut = append(cut, id); len(cut) < cutAtOnce {
+				if cut = append(cut, one.Name); len(cut) < cutAtOnce {
 					continue
 				}
 				if !s.yieldWhole(ctx, realm, cut, yield) {
 					return
 				}
 				cut = cut[:0]
-			case r.ID == id && r.Realm == realm && !yield(r, nil):
+			case r.ID == one.Name && r.Realm == realm && !yield(r, nil):
 				return
 			}
 		}

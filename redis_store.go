@@ -398,8 +398,8 @@ func (s *RedisStore) UserSessions(ctx context.Context, realm, user string) ([]*R
 			continue
 		}
 		if r, err := unmarshalHead(one.Head.Data()); err != nil {
-			cut = append(cut, one.Member)
-		} else if r.ID == one.Member {
+			cut = append(cut, one.Name)
+		} else if r.ID == one.Name {
 			records = append(records, r)
 		}
 	}

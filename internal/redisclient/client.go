@@ -315,10 +315,11 @@ const (
 	readAtOnce = 1000 // values that one round trip reads
 )
 
-// Listed is a member of a list, and the first bytes of its value. Head is nil if there is no value.
+// Listed is a key without its prefix, and the first bytes of its value. Head is nil if there is no value, or something
+// else.
 type Listed struct {
-	Member string
-	Head   Value
+	Name string
+	Head Value
 }
 
 // List returns the members of a list and the first size bytes of their values. The key of a value is prefix and member.

@@ -329,9 +329,9 @@ func list(t testing.TB, c *Client, name string) map[string]string {
 	require.NoError(t, err)
 	all := make(map[string]string)
 	for _, one := range listed {
-		all[one.Member] = ""
+		all[one.Name] = ""
 		if one.Head != nil {
-			all[one.Member] = string(one.Head.Data())
+			all[one.Name] = string(one.Head.Data())
 		}
 	}
 	return all

@@ -14,20 +14,14 @@ import (
 // scanAtOnce is how many keys a server looks at for each call. It is small, because all other clients wait meanwhile.
 const scanAtOnce = 500
 
-// Scanned is a key and the first bytes of its value. Head is nil if there is no value any more, or something else.
-type Scanned struct {
-	Key  string
-	Head Value
-}
-
 // Scan returns the keys that begin with prefix, and the first size bytes of their values, of all servers. A key may
 // come twice. A key that exists during the whole scan is not left out, as long as no other server takes the place of
 // its server. Scan does not use the cache.
-func (c *Client) Scan(ctx context.Context, prefix string, size int) iter.Seq2[Scanned, error] {
-	return func(yield func(Scanned, error) bool) {
+func (c *Client) Scan(ctx context.Context, prefix string, size int) iter.Seq2[Listed, error] {
+	return func(yield func(Listed, error) bool) {
 		servers, err := c.servers(ctx)
 		if err != nil {
-			yield(Scanned{}, c.explain(err))
+			yield(Listed{}, c.explain(err))
 			return
 		}
 		for _, server := range servers {
@@ -60,21 +54,21 @@ func (c *Client) servers(ctx context.Context) ([]redis.UniversalClient, error) {
 
 // scanServer yields the keys of one server, and reports whether to go on.
 func (c *Client) scanServer(
-	ctx context.Context, server redis.UniversalClient, prefix string, size int, yield func(Scanned, error) bool,
+	ctx context.Context, server redis.UniversalClient, prefix string, size int, yield func(Listed, error) bool,
 ) bool {
 	for cursor := uint64(0); ; {
 		keys, next, err := server.Scan(ctx, cursor, patternEscapes.Replace(prefix)+"*", scanAtOnce).Result()
 		if err != nil {
-			yield(Scanned{}, fmt.Errorf("going through the keys: %w", c.explain(err)))
+			yield(Listed{}, fmt.Errorf("going through the keys: %w", c.explain(err)))
 			return false
 		}
 		heads, err := c.read(ctx, keys, size)
 		if err != nil {
-			yield(Scanned{}, err)
+			yield(Listed{}, err)
 			return false
 		}
 		for i, key := range keys {
-			if !yield(Scanned{key, heads[i]}, nil) {
+			if !yield(Listed{strings.TrimPrefix(key, prefix), heads[i]}, nil) {
 				return false
 			}
 		}
