@@ -1,7 +1,6 @@
 package session
 
 import (
-	"maps"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -9,10 +8,8 @@ import (
 
 // listeners are the functions that a store calls for each session that ends (EndNotifier).
 type listeners struct {
-	count atomic.Int64 // the length of all, so that telling nobody costs nothing
-	mu    sync.Mutex
-	all   map[int]func(id string)
-	last  int
+	all atomic.Pointer[[]*func(id string)] // another slice after each change, so that telling takes no lock
+	mu  sync.Mutex                         // for changes
 
 	open func() (close func()) // called when the first one is added, and close when the last one is removed; may be nil
 	shut func()
@@ -22,28 +19,20 @@ type listeners struct {
 func (l *listeners) add(ended func(id string)) (remove func()) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.all == nil {
-		l.all = make(map[int]func(string))
-	}
-	l.last++
-	number := l.last
-	l.all[number] = ended
-	l.count.Store(int64(len(l.all)))
-	if len(l.all) == 1 && l.open != nil {
+	all := append(slices.Clone(l.list()), &ended)
+	l.all.Store(&all)
+	if len(all) == 1 && l.open != nil {
 		l.shut = l.open()
 	}
-	return func() { l.remove(number) }
+	return func() { l.remove(&ended) }
 }
 
-func (l *listeners) remove(number int) {
+func (l *listeners) remove(ended *func(id string)) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if _, there := l.all[number]; !there {
-		return
-	}
-	delete(l.all, number)
-	l.count.Store(int64(len(l.all)))
-	if len(l.all) == 0 {
+	rest := slices.DeleteFunc(slices.Clone(l.list()), func(one *func(string)) bool { return one == ended })
+	l.all.Store(&rest)
+	if len(rest) == 0 {
 		l.undoOpen()
 	}
 }
@@ -62,15 +51,16 @@ func (l *listeners) undoOpen() {
 	}
 }
 
-// tell calls all listeners, without the lock.
+// tell calls all listeners.
 func (l *listeners) tell(id string) {
-	if l.count.Load() == 0 {
-		return
+	for _, ended := range l.list() {
+		(*ended)(id)
 	}
-	l.mu.Lock()
-	told := slices.AppendSeq(make([]func(string), 0, len(l.all)), maps.Values(l.all))
-	l.mu.Unlock()
-	for _, ended := range told {
-		ended(id)
+}
+
+func (l *listeners) list() []*func(id string) {
+	if all := l.all.Load(); all != nil {
+		return *all
 	}
+	return nil
 }
