@@ -17,24 +17,6 @@ var (
 	errNotJSON     = errors.New("it is not valid JSON")
 )
 
-// A TypeError says that a JSON text does not fit a Go type. It has no part of the text.
-type TypeError struct {
-	JSON string       // the kind of the text: "string", "number", "boolean", "null", "array" or "object"
-	Type reflect.Type // the type that it was read into
-
-	Part     string       // the kind of the part of an array or object that does not fit, if that is known
-	PartType reflect.Type // the type that this part does not fit
-}
-
-// Error says which kind of JSON does not fit which type.
-func (e *TypeError) Error() string {
-	text := fmt.Sprintf("it is a JSON %s and does not fit %v", e.JSON, e.Type)
-	if e.PartType != nil {
-		text += fmt.Sprintf(": a JSON %s in it does not fit %v", e.Part, e.PartType)
-	}
-	return text
-}
-
 // Decode reads raw into dst, a pointer. If raw does not fit, dst stays as it is. A number that is read into an any
 // becomes a json.Number, so that it is never rounded. The error has no part of raw.
 func Decode(raw json.RawMessage, dst any) error {
@@ -70,17 +52,19 @@ func unmarshal(raw json.RawMessage, dst any) error {
 	return nil
 }
 
-// misfit says why raw can't be read into the type. It does not use the text of err, because that may show the value.
+// misfit says which kind of JSON does not fit the type, and which part of an array or object, if that is known. It does
+// not use the text of err, because that may show the value.
 func misfit(raw []byte, t reflect.Type, err error) error {
 	if !json.Valid(raw) {
 		return errNotJSON
 	}
-	e := &TypeError{JSON: kindOf(raw), Type: t}
+	kind := kindOf(raw)
+	text := fmt.Sprintf("it is a JSON %s and does not fit %v", kind, t)
 	var part *json.UnmarshalTypeError
-	if (e.JSON == "object" || e.JSON == "array") && errors.As(err, &part) && part.Type != t {
-		e.Part, e.PartType = partKind(part.Value), part.Type
+	if (kind == "object" || kind == "array") && errors.As(err, &part) && part.Type != nil && part.Type != t {
+		text += fmt.Sprintf(": a JSON %s in it does not fit %v", partKind(part.Value), part.Type)
 	}
-	return e
+	return errors.New(text)
 }
 
 // kindOf returns the kind of a valid JSON text.

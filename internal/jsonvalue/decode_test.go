@@ -105,14 +105,6 @@ func TestDecode_ErrorsTellOfTypesAndShowNoValue(t *testing.T) {
 	}
 }
 
-func TestDecode_ErrorsCanBeTold(t *testing.T) {
-	var misfit *TypeError
-	require.ErrorAs(t, Decode(json.RawMessage(`[1,"x"]`), new([]int)), &misfit)
-	require.Equal(t, "array", misfit.JSON)
-	require.Equal(t, "string", misfit.Part)
-	require.Equal(t, "int", misfit.PartType.String())
-}
-
 func TestDecode_ANullIsTheZeroValue(t *testing.T) {
 	n, text, list := 7, "before", []int{1}
 	require.NoError(t, Decode(json.RawMessage("null"), &n))
