@@ -241,8 +241,8 @@ func (r *Record) headFault() string {
 
 func (r *Record) timeFault() string {
 	names := [...]string{"CreatedAt", "IssuedAt", "LastUsedAt", "Deadline", "AuthenticatedAt", "RegeneratedAt", "ProvedAt"}
-	for i, t := range r.times() {
-		if !inRange(*t) {
+	for i, t := range r.times() { // in seconds, because the microseconds of a far year do not fit into an int64
+		if seconds := t.Unix(); seconds < minMicro/1_000_000 || seconds > maxMicro/1_000_000 {
 			return "its " + names[i] + " is not within the years 1 to 9999"
 		}
 	}
@@ -250,11 +250,6 @@ func (r *Record) timeFault() string {
 		return "its IdleTimeout is negative, or over 400 days"
 	}
 	return ""
-}
-
-func inRange(t time.Time) bool {
-	seconds := t.Unix()
-	return minMicro/1_000_000 <= seconds && seconds <= maxMicro/1_000_000
 }
 
 func validMicro(micro int64) bool { return minMicro <= micro && micro <= maxMicro }
