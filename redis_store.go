@@ -310,8 +310,11 @@ func (s *RedisStore) write(ctx context.Context, swap Swap) (redisclient.Swap, er
 	if !isSessionID(r.ID) {
 		return redisclient.Swap{}, fmt.Errorf("session: %q is no session ID", r.ID)
 	}
-	value, err := redisValue(r)
+	value, err := redisclient.NewValue(r.Revision, r.Ended, r.size())
 	if err != nil {
+		return redisclient.Swap{}, err
+	}
+	if value, err = r.AppendBinary(value); err != nil {
 		return redisclient.Swap{}, err
 	}
 	write := redisclient.Swap{
@@ -330,15 +333,6 @@ func (s *RedisStore) write(ctx context.Context, swap Swap) (redisclient.Swap, er
 		write.List, write.Member = s.list(r.Realm, r.User), r.ID
 	}
 	return write, nil
-}
-
-// redisValue returns the value that is stored for r.
-func redisValue(r *Record) (redisclient.Value, error) {
-	v, err := redisclient.NewValue(r.Revision, r.Ended, r.size())
-	if err != nil {
-		return nil, err
-	}
-	return r.AppendBinary(v)
 }
 
 // conflictError returns a conflict with the stored record. If the stored value can't be read, the conflict has no
