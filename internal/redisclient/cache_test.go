@@ -133,7 +133,7 @@ func look(t *testing.T, c *Client, key string) (data string, near bool) {
 		c.Cache().End(prefix+key, read, nil, "")
 		return err.Error(), false
 	}
-	c.Cache().End(prefix+key, read, v, v.Revision())
+	c.Cache().End(prefix+key, read, v, revisionOf(v))
 	return string(v.Data()), false
 }
 

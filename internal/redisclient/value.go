@@ -45,9 +45,6 @@ func asValue(raw []byte) Value {
 
 func (v Value) dataAt() int { return 2 + int(v[0]) }
 
-// Revision returns the value's revision.
-func (v Value) Revision() string { return string(v[1 : v.dataAt()-1]) }
-
 // Final reports whether the value is never replaced by End.
 func (v Value) Final() bool { return v[v.dataAt()-1] == isFinal }
 
