@@ -434,8 +434,9 @@ func (p *recordParser) head(r *Record, f recordFront) {
 
 func (p *recordParser) flashes() []StoredFlash {
 	const least = 4 // bytes of a flash: three lengths, and at least one byte of the ID
-	n := p.count(least)
-	if n == 0 {
+	n := p.number()
+	p.check(n <= uint64((len(p.b)-p.at)/least), faultCut) // so that no memory is allocated for what can't follow
+	if p.fault != "" || n == 0 {
 		return nil
 	}
 	flashes := make([]StoredFlash, n)
@@ -509,17 +510,6 @@ func (p *recordParser) number() uint64 {
 	}
 	p.at += n
 	return v
-}
-
-// count reads how many elements follow. Each takes least bytes or more. A number that the rest of b can't hold is a
-// fault, so that no memory is allocated for it.
-func (p *recordParser) count(least int) int {
-	n := p.number()
-	p.check(n <= uint64((len(p.b)-p.at)/least), faultCut)
-	if p.fault != "" {
-		return 0
-	}
-	return int(n)
 }
 
 func (p *recordParser) time() time.Time {
