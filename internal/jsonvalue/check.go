@@ -106,11 +106,8 @@ func (w *walk) within(v reflect.Value, p *plan, levels int, next func(*walk, ref
 	}
 	w.levels += levels
 	w.path++
-	switch {
-	case w.levels > maxDepth:
+	if w.levels > maxDepth || w.path > maxPath { // nobody can want so long a chain of pointers
 		return errDepth
-	case w.path > maxPath:
-		return errDepth // a chain of pointers that nobody can want
 	}
 	if err := next(w, v, p); err != nil {
 		return err
@@ -193,12 +190,11 @@ func (w *walk) anyEntries(m map[string]any) error {
 		if !utf8.ValidString(key) {
 			return errHoldsBad
 		}
-		if done, err := checkPlain(v); err != nil {
-			return err
-		} else if done {
-			continue
+		done, err := checkPlain(v)
+		if !done {
+			err = w.value(reflect.ValueOf(v), planOf(reflect.TypeOf(v)))
 		}
-		if err := w.value(reflect.ValueOf(v), planOf(reflect.TypeOf(v))); err != nil {
+		if err != nil {
 			return err
 		}
 	}
