@@ -219,11 +219,9 @@ func (s *RedisStore) loadKept(ctx context.Context, token Token) *Record {
 	if s.cache == nil || ctx.Err() != nil {
 		return nil
 	}
-	kept, ok := s.cache.Get(s.key(token.ID()))
-	if !ok {
-		return nil
-	}
-	return kept.(*Record)
+	kept, _ := s.cache.Get(s.key(token.ID()))
+	record, _ := kept.(*Record) // nil without one
+	return record
 }
 
 func (s *RedisStore) loadAndKeep(ctx context.Context, id, key string) (*Record, error) {
