@@ -241,7 +241,8 @@ func (r *Record) headFault() string {
 
 func (r *Record) timeFault() string {
 	names := [...]string{"CreatedAt", "IssuedAt", "LastUsedAt", "Deadline", "AuthenticatedAt", "RegeneratedAt", "ProvedAt"}
-	for i, t := range r.times() { // in seconds, because the microseconds of a far year do not fit into an int64
+	for i, t := range r.times() {
+		// The microseconds of a far year do not fit into an int64.
 		if seconds := t.Unix(); seconds < minMicro/1_000_000 || seconds > maxMicro/1_000_000 {
 			return "its " + names[i] + " is not within the years 1 to 9999"
 		}

@@ -45,8 +45,8 @@ local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
 
 var (
 	// swapScript replaces one value. It returns 1, or after a conflict the stored value. If nothing may be stored, old
-	// is empty, and GETRANGE from 0 to -1 reads the whole value. The fourth argument is how many replicas
-	// its caller waits for: then it writes even if the swap was made before, so that a WAIT after it means something.
+	// is empty, and GETRANGE from 0 to -1 reads the whole value. The fourth argument is how many replicas the caller
+	// waits for: if there are any, it writes even if the swap was made before, so that a WAIT after it means something.
 	swapScript = newScript(0, `
 local key, old, new = KEYS[1], ARGV[1], ARGV[2]
 if redis.call('GETRANGE', key, 0, #old - 1) ~= old then
