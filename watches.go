@@ -245,14 +245,16 @@ func (w *watches) lookAt(batch []*watched) {
 	looks.Wait()
 }
 
+// look checks one session, as of now: if the clock moves on meanwhile, the session is due again the sooner.
 func (w *watches) look(session *watched) {
+	now := w.manager.config.Clock()
 	w.mu.Lock()
 	facts := session.known
 	w.mu.Unlock()
 	record, err := w.load(session.id, &facts)
-	cause := w.judge(session, &facts, record, err)
+	cause := w.judge(session, &facts, record, err, now)
 	if cause == nil {
-		w.lookAgain(session, facts)
+		w.lookAgain(session, facts, now)
 		return
 	}
 	for _, one := range w.dropEnded(session) {
@@ -273,14 +275,14 @@ func (w *watches) dropEnded(session *watched) (watchers []*watcher) {
 }
 
 // lookAgain puts a session back into the heap. It is due at its expected end, and after lookEvery in any case.
-func (w *watches) lookAgain(session *watched, facts watchedFacts) {
+func (w *watches) lookAgain(session *watched, facts watchedFacts, now time.Time) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.byID[session.id] != session { // it was forgotten meanwhile
 		return
 	}
 	session.known.endsAt, session.known.stored = facts.endsAt, facts.stored
-	session.due = w.manager.config.Clock().Add(lookEvery)
+	session.due = now.Add(lookEvery)
 	if facts.endsAt.Before(session.due) {
 		session.due = facts.endsAt
 	}
@@ -329,8 +331,7 @@ func (f *watchedFacts) token(id, realm string) Token {
 }
 
 // judge returns how the session has ended, or nil if it is valid as far as is known.
-func (w *watches) judge(session *watched, facts *watchedFacts, record *Record, err error) error {
-	now := w.manager.config.Clock()
+func (w *watches) judge(session *watched, facts *watchedFacts, record *Record, err error, now time.Time) error {
 	isOver := !now.Before(facts.endsAt)
 	switch {
 	case err == nil && record.Ended:
