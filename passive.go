@@ -2,6 +2,8 @@ package session
 
 import (
 	"encoding/json"
+	"errors"
+	"log/slog"
 	"net/http"
 	"time"
 )
@@ -12,7 +14,8 @@ import (
 // Passive lets requests to next read the session without counting as a use of it. It is for what a page asks by itself:
 // a poll, or a stream of events. Otherwise a page that was left open would keep its session alive for ever (ASVS 5.0,
 // 7.3.1). A change that such a request makes is stored, and does not extend the idle limit. Passive goes inside
-// Middleware, and around everything that uses the session.
+// Middleware, and around everything that uses the session. Where the session was used before, Passive has no effect, and
+// logs a warning.
 func (m *Manager) Passive(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		m.Session(r.Context()).setPassive()
@@ -20,9 +23,16 @@ func (m *Manager) Passive(next http.Handler) http.Handler {
 	})
 }
 
+var errUsedBefore = errors.New("the session was used before")
+
 func (s *Session) setPassive() {
-	if s.request != nil {
-		s.passive.Store(true)
+	if s.request == nil || s.passive.Swap(true) {
+		return
+	}
+	s.mu.Lock()
+	defer s.close()
+	if s.state != nil {
+		s.request.addLine(slog.LevelWarn, "session: Passive or TimeLeft has no effect here; put it around everything that uses the session", errUsedBefore)
 	}
 }
 

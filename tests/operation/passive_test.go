@@ -191,3 +191,26 @@ func TestPassive_AsksTheStoreOnce(t *testing.T) {
 	passive(b, func(s *session.Session) { s.User(); require.NoError(t, s.Save(context.Background())) })
 	require.Zero(t, app.Store().Count(sessiontest.Swap))
 }
+
+// Inside what has used the session it has no effect, and says so; inside another Passive it has nothing to say.
+func TestPassive_TooLate(t *testing.T) {
+	app := kit.New(t, session.Config{}, session.NewMemoryStore())
+	b := app.Browser()
+	b.SignIn("ada")
+	use := func(next http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			require.Equal(t, "ada", session.FromContext(r.Context()).User())
+			next.ServeHTTP(w, r)
+		})
+	}
+	const warning = "put it around everything that uses the session"
+	for name, h := range map[string]http.Handler{
+		"around":         app.Manager().Passive(use(app.Manager().TimeLeft())),
+		"inside":         use(app.Manager().Passive(app.Manager().TimeLeft())),
+		"inside, by GET": use(app.Manager().TimeLeft()),
+	} {
+		before := strings.Count(app.Log(), warning)
+		through(b, h, "GET", "/poll")
+		require.Equal(t, name != "around", strings.Count(app.Log(), warning) == before+1, name)
+	}
+}
