@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"maps"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/doorman-go/session/internal/responsewriter"
@@ -331,11 +332,16 @@ func (q *request) tellAll() {
 }
 
 // tellUnlocked releases the session's lock while the application's code runs, and takes it again even if that code
-// panics.
+// panics. What it has not told then is left to the next tellAll.
 func (q *request) tellUnlocked(untold []func()) {
 	q.session.mu.Unlock()
-	defer q.session.mu.Lock()
-	for _, tell := range untold {
+	defer func() {
+		q.session.mu.Lock()
+		q.untold = slices.Concat(untold, q.untold)
+	}()
+	for len(untold) > 0 {
+		tell := untold[0]
+		untold = untold[1:]
 		tell()
 	}
 }

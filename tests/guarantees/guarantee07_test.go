@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"testing"
 
 	"github.com/doorman-go/session"
@@ -320,4 +321,24 @@ func TestGuarantee07_OnEventThatCausesEvents(t *testing.T) {
 	app.Do(app.Login("ada"), func(s *session.Session) { kept = s })
 	kept.Set("late", 1)
 	require.Positive(t, app.Count(session.EventLateWrite))
+}
+
+// An OnEvent that panics keeps nothing else from being told.
+func TestGuarantee07_OnEventThatPanics(t *testing.T) {
+	foreign := kit.New(t, session.Config{}, session.NewMemoryStore()).Login("ada")
+	var told []session.Reason
+	manager, err := session.New(session.NewMemoryStore(), session.Config{OnEvent: func(_ context.Context, e session.Event) {
+		if told = append(told, e.Reason); e.Reason == session.ReasonMalformed {
+			panic("OnEvent's")
+		}
+	}})
+	require.NoError(t, err)
+	r := kit.Fresh("/")
+	r.Header.Set("Cookie", "__Host-session=unreadable; __Host-session="+foreign)
+	require.PanicsWithValue(t, "OnEvent's", func() {
+		manager.Middleware(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+			session.FromContext(r.Context()).Has("k")
+		})).ServeHTTP(httptest.NewRecorder(), r)
+	})
+	require.Equal(t, []session.Reason{session.ReasonMalformed, session.ReasonUnknown}, told)
 }
