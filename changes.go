@@ -364,6 +364,9 @@ func largest(r *Record) string {
 	if flashes > 0 {
 		items = append(items, item{fmt.Sprintf("%d flashes", len(r.Flashes)), flashes})
 	}
+	if len(items) == 0 {
+		return "it has no values"
+	}
 	slices.SortStableFunc(items, func(a, b item) int { return b.size - a.size })
 	text := "the largest are"
 	for _, i := range items[:min(len(items), named)] {

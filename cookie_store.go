@@ -231,8 +231,8 @@ func (c *CookieStore) seal(r *Record, until time.Time, room int) (Token, error) 
 	if err != nil {
 		return Token{}, fmt.Errorf("session: sealing the cookie: %w", err)
 	}
-	if len(text)+checksumSize > room {
-		return Token{}, ErrCookieTooLarge
+	if over := len(text) + checksumSize - room; over > 0 {
+		return Token{}, fmt.Errorf("%w by %d; %s; keep less in the session, or use a server store", ErrCookieTooLarge, over, largest(r))
 	}
 	return sealedToken(r.ID, r.Realm, text), nil
 }

@@ -81,7 +81,8 @@ func TestField19_ATouchThatCannotBeSentIsTold(t *testing.T) {
 		events := app.Events()
 		require.Equal(t, []session.EventKind{session.EventStoreError}, kindsOf(events), name)
 		require.ErrorIs(t, events[0].Err, session.ErrCookieTooLarge)
-		require.Contains(t, app.Log(), "exceed 4096 bytes")
+		require.Contains(t, app.Log(), "exceed 4096 bytes by ")
+		require.Contains(t, app.Log(), "keep less in the session")
 	}
 }
 
