@@ -54,8 +54,8 @@ type Config struct {
 	Persistent bool
 
 	// IdleTimeout ends a session that is not used for this time. The default is an hour, or Lifetime if that is
-	// shorter. A negative value means no idle limit. The store learns of a use at most once in a twentieth of this
-	// time.
+	// shorter. It must not be longer than Lifetime. A negative value means no idle limit. The store learns of a use at
+	// most once in a twentieth of this time.
 	IdleTimeout time.Duration
 
 	// Lifetime ends a session this long after it began, whether it is used or not. The default is 24 hours. The maximum

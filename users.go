@@ -132,8 +132,8 @@ func (m *Manager) loadFollowing(ctx context.Context, user, id string) (*Record, 
 }
 
 // RevokeUser ends all sessions of user except those with the given IDs. It returns how many live ones it ended. A
-// CookieStore can't count, and returns zero. If this request is about to give a session a new ID, the old ID as an
-// exception keeps that session.
+// CookieStore can't count, and returns zero. For the request's own session, Session.ID is right as an exception before and
+// after a Regenerate.
 //
 // After it returns, no process accepts these sessions at the next load, with two exceptions: a process with a NearCache
 // may do so for MaxStaleness, and a process that does not share the store of WithRevocations always does.

@@ -19,8 +19,8 @@ var operation = []mutation{
 	{
 		rule: "where a message is lost, within 30 seconds",
 		file: "watches.go",
-		find: "	session.due = w.manager.config.Clock().Add(lookEvery)\n",
-		with: "	session.due = w.manager.config.Clock().Add(lookEvery + time.Minute)\n",
+		find: "	session.due = now.Add(lookEvery)\n",
+		with: "	session.due = now.Add(lookEvery + time.Minute)\n",
 		dies: "operation: TestWatch_LooksEvery30Seconds|TestWatch_LostMessages",
 	},
 	{
